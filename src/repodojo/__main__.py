@@ -1,0 +1,5 @@
+"""`python -m repodojo`."""
+
+from repodojo.cli import main
+
+main()

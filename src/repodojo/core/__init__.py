@@ -1,0 +1,1 @@
+"""What flows (records), how it fails (errors), and what parts promise (protocols)."""

@@ -1,0 +1,230 @@
+"""What flows: frozen, serialisable records, and nothing else.
+
+repository -> Task -> episode -> Trajectory (Turns) -> Score -> Group -> Batch -> learner. No record holds a live
+handle, so each can be written to disk, sent to another process, or read by another language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType
+
+PolicyVersion = NewType("PolicyVersion", int)
+"""Counts optimiser steps that were published; every sampled token carries the one that sampled it."""
+
+Split = Literal["train", "dev", "held-out"]
+StopReason = Literal["submit", "turns", "tokens", "context", "time", "format", "outage"]
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task came from.
+
+    >>> Source(dataset="toolz==1.0.0", revision="sha256:...", split="train").split
+    'train'
+    """
+
+    dataset: str
+    revision: str = ""
+    split: Split = "train"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a box must look like: an image, or a recipe the environment builder knows (see `tasks.environment`)."""
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    image: str = ""
+    digest: str = ""
+    os: str = "linux"
+    work_dir: str = "/testbed"
+    setup: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    network: bool = False
+
+
+@dataclass(frozen=True)
+class Gold:
+    """The reference change; `direction` says whether `patch` mends the base ("fix") or breaks a sound tree ("bug")."""
+
+    patch: str
+    direction: Literal["fix", "bug"] = "fix"
+
+
+@dataclass(frozen=True)
+class Grader:
+    """How a result is judged. `fail_to_pass` and `pass_to_pass` hold test ids; `command` is what a person would run."""
+
+    kind: Literal["f2p_p2p", "status_map", "exit_code", "reward_file", "junit", "text"] = "f2p_p2p"
+    command: str = ""
+    parser: str = ""
+    fail_to_pass: tuple[str, ...] = ()
+    pass_to_pass: tuple[str, ...] = ()
+    expected: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was seen when the task was validated: how often it ran, which ids flickered, seconds of one run."""
+
+    runs: int = 0
+    flaky: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One exercise. Fields follow the union of the field's task formats; what has no field stays verbatim in `raw`.
+
+    `visible_command` is what the agent may run to see the symptom (shown in the instruction); `visible_tests` are the
+    test ids behind it. `hidden_files` exist on the host only and enter a fresh box at grading. `focus` names a
+    definition that the symptom speaks of ("pkg/mod.py::name"), for harnesses that retrieve context.
+    """
+
+    id: str
+    source: Source
+    instruction: str
+    environment: Environment
+    grader: Grader
+    gold: Gold | None = None
+    repo: str = ""
+    base_commit: str = ""
+    language: str = "python"
+    licence: str = ""
+    created: str = ""
+    hints: str = ""
+    interface: str = ""
+    visible_command: str = ""
+    visible_tests: tuple[str, ...] = ()
+    focus: tuple[str, ...] = ()
+    hidden_files: Mapping[str, str] = field(default_factory=dict)
+    protected: tuple[str, ...] = ()
+    validation: Validation = field(default_factory=Validation)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------- episodes
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A parsed call, e.g. ToolCall("editor", {"command": "view", "path": "a.py"})."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool answered. `error` names the kind of failure ("" where it succeeded), `seconds` is wall-clock."""
+
+    output: str
+    error: str = ""
+    seconds: float = 0.0
+    tests_run: bool = False
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the policy was shown since its last turn, then what it sampled, token for token.
+
+    observation_ids: tokens appended before sampling (the prompt, for the first turn); never trained on
+    action_ids, logprobs, versions: T sampled tokens, their log-probabilities and the policy version of each
+    """
+
+    observation_ids: tuple[int, ...]
+    action_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    versions: tuple[int, ...]
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    results: tuple[ToolResult, ...] = ()
+    format_error: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, or None with the name of the error that prevented one. `parts` explains the number."""
+
+    value: float | None
+    error: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One episode, from prompt to score.
+
+    `changes` maps each changed path to its new text (None where it was deleted); `diff` is the same for readers.
+    """
+
+    id: str
+    task_id: str
+    group_id: str
+    policy: str
+    seed: int
+    turns: tuple[Turn, ...]
+    stop_reason: StopReason
+    score: Score
+    diff: str = ""
+    changes: Mapping[str, str | None] = field(default_factory=dict)
+    seconds: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def token_ids(self) -> list[int]:
+        """All tokens in order, prompt first (length N)."""
+        return [i for turn in self.turns for i in (*turn.observation_ids, *turn.action_ids)]
+
+    def action_mask(self) -> list[bool]:
+        """True where the policy sampled the token (length N)."""
+        return [
+            sampled
+            for turn in self.turns
+            for sampled in (*(False for _ in turn.observation_ids), *(True for _ in turn.action_ids))
+        ]
+
+    def ran_tests(self) -> bool:
+        """Whether any tests ran during the episode."""
+        return any(result.tests_run for turn in self.turns for result in turn.results)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trajectories of one task that are compared with each other (length G)."""
+
+    id: str
+    task_id: str
+    trajectories: tuple[Trajectory, ...]
+
+    def rewards(self) -> list[float]:
+        """Scores of the members that have one; an outage is left out, so it never enters a baseline."""
+        return [t.score.value for t in self.trajectories if t.score.value is not None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One trajectory as the learner sees it: N tokens, the mask of those to train on, and its advantage."""
+
+    token_ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+    logprobs: tuple[float, ...]
+    advantage: float
+    group_id: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one optimiser step consumes. Samples of one group share a prefix; packing finds it."""
+
+    samples: tuple[Sample, ...]
+    version: int
