@@ -1,0 +1,1 @@
+"""How tokens are made: the decoder, the engine, chat rendering and tool-call parsing."""
