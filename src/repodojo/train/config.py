@@ -1,0 +1,233 @@
+"""One typed configuration: TOML plus `section.key=value` overrides. What is unknown, mistyped or idle is refused.
+
+>>> load(None, ["rl.steps=5", "run.stages=rl"]).rl.steps
+5
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import ValidationError
+from rapidfuzz import fuzz, process
+
+from repodojo.core.errors import ConfigError
+from repodojo.train.sections import Agent, Eval, Model, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
+
+
+class Config(Section):
+    """All settings. Made by `load`; sections are frozen, so a change is a new configuration."""
+
+    run: Run = Run()
+    model: Model = Model()
+    tasks: Tasks = Tasks()
+    agent: Agent = Agent()
+    sandbox: Sandbox = Sandbox()
+    rollout: Rollout = Rollout()
+    rft: Rft = Rft()
+    rl: Rl = Rl()
+    eval: Eval = Eval()
+
+
+SECTIONS: dict[str, type[Section]] = {name: type(getattr(Config(), name)) for name in Config.model_fields}
+NAMES = tuple(f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.model_fields)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Settings (dotted; `section.*` for a whole section) that do nothing unless `met` holds; `why` says what to do."""
+
+    settings: tuple[str, ...]
+    met: Callable[[Config], bool]
+    why: str
+
+    def covers(self, name: str) -> bool:
+        return name in self.settings or f"{name.partition('.')[0]}.*" in self.settings
+
+
+def _off_policy(config: Config) -> bool:
+    return config.rl.minibatches > 1 or config.rollout.max_staleness > 0
+
+
+RULES = (
+    Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
+    Needs(("rl.*",), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
+    Needs(
+        ("rollout.group_size", "rollout.max_staleness"),
+        lambda c: "rl" in c.run.stages,
+        'run.stages has no "rl", and only that stage compares groups or runs ahead of the learner',
+    ),
+    Needs(("run.wandb_project",), lambda c: "wandb" in c.run.trackers, 'run.trackers lacks "wandb"'),
+    Needs(
+        ("rl.clip_low", "rl.clip_high"),
+        _off_policy,
+        "with rl.minibatches = 1 and rollout.max_staleness = 0 every probability ratio is 1, so nothing is clipped",
+    ),
+)
+
+
+def idle_reason(config: Config, name: str) -> str:
+    """Why the setting `name` would do nothing in this configuration; "" where it does something."""
+    return next((rule.why for rule in RULES if rule.covers(name) and not rule.met(config)), "")
+
+
+# ---------------------------------------------------------------- in
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in `path` (None: the defaults) with `section.key=value` overrides, later ones winning.
+
+    A bare word is a text and `a,b` a list where the setting is one; everything else is read as TOML.
+    ConfigError names the setting, the file or override it came from, and the nearest valid name or the reason.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    given = _from_file(path) if path else []
+    for name, value, origin in [*given, *(_from_override(text) for text in overrides)]:
+        if name not in NAMES:
+            raise _unknown(name, origin)
+        section, _, key = name.partition(".")
+        values.setdefault(section, {})[key] = value
+        origins[name] = origin
+    config = _validated(values, origins)
+    for name, origin in origins.items():
+        if reason := idle_reason(config, name):
+            raise ConfigError(f"{name} ({origin}) would do nothing: {reason}", way_out="leave it out, or change that")
+    return config
+
+
+class _Given(NamedTuple):
+    name: str
+    value: Any
+    origin: str
+
+
+def _from_file(path: Path) -> list[_Given]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", way_out="name a TOML file that can be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}", way_out="correct that line") from None
+    given = []
+    for section, table in document.items():
+        if section not in SECTIONS or not isinstance(table, dict):
+            raise _unknown(section, str(path))
+        given += [_Given(f"{section}.{key}", value, str(path)) for key, value in table.items()]
+    return given
+
+
+def _from_override(text: str) -> _Given:
+    name, equals, raw = text.partition("=")
+    name, raw, origin = name.strip(), raw.strip(), f"override {text!r}"
+    if not equals:
+        raise ConfigError(f"{origin} has no '='", way_out="write section.key=value, e.g. rl.steps=20")
+    if name not in NAMES:
+        raise _unknown(name, origin)
+    return _Given(name, _parse(raw, _annotation(name)), origin)
+
+
+def _parse(raw: str, kind: Any) -> Any:
+    """The value of an override: what a shell leaves of quotes must not decide between a text and a number."""
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    if get_origin(kind) is tuple:
+        return [part.strip() for part in raw.split(",") if part.strip()] if not isinstance(value, list) else value
+    is_text = kind is str or (get_origin(kind) is Literal and all(isinstance(a, str) for a in get_args(kind)))
+    return raw if is_text and not isinstance(value, str) else value
+
+
+def _annotation(name: str) -> Any:
+    section, _, key = name.partition(".")
+    return SECTIONS[section].model_fields[key].annotation
+
+
+def _validated(values: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][:2])
+        text = _described(name)
+        raise ConfigError(
+            f"{name} ({origins.get(name, 'default')}): {first['msg']}; got {first['input']!r}",
+            way_out=f"{name}: {text}",
+        ) from None
+
+
+def _unknown(name: str, origin: str) -> ConfigError:
+    """Names the nearest setting: by the whole dotted name, unless the key alone exists elsewhere."""
+    key = name.rpartition(".")[2]
+    moved = [known for known in NAMES if known.rpartition(".")[2] == key]
+    if "." not in name and not moved and fuzz.ratio(name, _nearest(name, SECTIONS)) > 60:
+        return ConfigError(
+            f"unknown section [{name}] in {origin}", way_out=f"did you mean [{_nearest(name, SECTIONS)}]?"
+        )
+    nearest = _nearest(name, moved or NAMES)
+    return ConfigError(f"unknown setting {name} in {origin}", way_out=f"did you mean {nearest}?")
+
+
+def _nearest(name: str, known: Any) -> str:
+    return str(process.extractOne(name, list(known), scorer=fuzz.ratio)[0])
+
+
+# ---------------------------------------------------------------- out
+
+
+def dump(config: Config) -> str:
+    """TOML that loads back equal. Settings that are idle here stand as comments, with the reason."""
+    lines: list[str] = []
+    for section in SECTIONS:
+        lines += ["", f"[{section}]"]
+        for key, value in getattr(config, section):
+            reason = idle_reason(config, f"{section}.{key}")
+            lines.append(f"# {key} = {_toml(value)}  (idle: {reason})" if reason else f"{key} = {_toml(value)}")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):  # JSON's escapes are TOML's, but for DEL, which JSON leaves bare
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+class Described(NamedTuple):
+    """One line of the settings' documentation."""
+
+    name: str
+    kind: str
+    default: str
+    text: str
+
+
+def describe() -> list[Described]:
+    """Every setting with its type, default and meaning, in the order of the file."""
+    defaults = Config()
+    rows = []
+    for name in NAMES:
+        section, _, key = name.partition(".")
+        field = SECTIONS[section].model_fields[key]
+        default = _toml(getattr(getattr(defaults, section), key))
+        rows.append(Described(name, _kind(field.annotation), default, field.description or ""))
+    return rows
+
+
+def _described(name: str) -> str:
+    return next((f"{row.text} ({row.kind}, default {row.default})" for row in describe() if row.name == name), "")
+
+
+def _kind(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(json.dumps(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {_kind(get_args(annotation)[0])}"
+    return {str: "text", int: "integer", float: "number", bool: "true or false"}[annotation]

@@ -1,0 +1,127 @@
+"""The settings, section by section: types, bounds, defaults for the small base on a laptop, and what each one means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
+
+Stage = Literal["rft", "rl"]
+TrackerName = Literal["jsonl", "tensorboard", "wandb"]
+
+
+def _at(default: Any, text: str, **bounds: Any) -> Any:
+    """A field with its default, its bounds (ge, gt, le, lt) and the one line that `describe` prints."""
+    return Field(default, description=text, **bounds)
+
+
+class Section(BaseModel):
+    """Frozen and strict: no unknown key, no silent conversion of a text to a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Run(Section):
+    """What is done, where it is kept, and what watches it."""
+
+    seed: int = _at(0, "seed of everything that is drawn by chance", ge=0)
+    dir: str = _at("runs/latest", "folder of the run", min_length=1)
+    stages: Annotated[tuple[Stage, ...], Strict(False)] = _at(("rft", "rl"), "stages, in order", min_length=1)
+    trackers: Annotated[tuple[TrackerName, ...], Strict(False)] = _at(("jsonl", "tensorboard"), "where metrics go")
+    wandb_project: str = _at("repodojo", "Weights & Biases project")
+    keep_checkpoints: int = _at(2, "checkpoints kept, counted from the newest", ge=1)
+
+    @field_validator("stages", "trackers")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("names a thing twice")
+        return names
+
+
+class Model(Section):
+    """The policy that is trained."""
+
+    path: str = _at("", "checkpoint folder; empty means the base that ships with the package")
+    dtype: Literal["float32", "bfloat16"] = _at("float32", "number format of the weights")
+
+
+class Tasks(Section):
+    """The exercises."""
+
+    store: str = _at("", "folder of a task set; empty lets the command choose")
+    split: Literal["train", "dev", "held-out"] = _at("train", "split to train on")
+    limit: int = _at(0, "tasks used at most; 0 means all", ge=0)
+    max_prompt_tokens: int = _at(640, "tasks with a longer first prompt are left out (tokens)", ge=1)
+
+
+class Agent(Section):
+    """Limits of one episode, and what the agent is shown."""
+
+    max_turns: int = _at(8, "turns an episode", ge=1)
+    max_tokens: int = _at(96, "sampled tokens a turn", ge=1)
+    max_context: int = _at(1024, "tokens of the whole conversation", ge=16)
+    max_seconds: float = _at(60.0, "wall-clock an episode (seconds)", gt=0)
+    context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
+    memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
+
+
+class Sandbox(Section):
+    """Limits of one box."""
+
+    seconds: float = _at(10.0, "wall-clock a command (seconds)", gt=0)
+    memory_mb: int = _at(512, "memory a box (MiB)", ge=16)
+    processes: int = _at(64, "processes a box", ge=1)
+    disk_mb: int = _at(64, "disk a box may write (MiB)", ge=1)
+    allow_unisolated: bool = _at(False, "go on where this machine cannot isolate the code that runs")
+
+
+class Rollout(Section):
+    """How episodes are scheduled."""
+
+    workers: int = _at(1, "processes that sample episodes", ge=1)
+    concurrency: int = _at(64, "episodes in flight at once, over all workers", ge=1)
+    group_size: int = _at(8, "episodes of one task that are compared with each other", ge=2)
+    temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)
+    max_staleness: int = _at(0, "policy versions an episode may lag behind; 0 is synchronous", ge=0)
+    retries: int = _at(2, "attempts after an outage before the episode is given up", ge=0)
+
+
+class Rft(Section):
+    """Rejection fine-tuning: sample, keep what passes, imitate it."""
+
+    tasks: int = _at(400, "tasks sampled", ge=1)
+    attempts: int = _at(8, "episodes a task", ge=1)
+    keep_per_task: int = _at(2, "passing episodes kept a task", ge=1)
+    epochs: int = _at(2, "passes over what was kept", ge=1)
+    learning_rate: float = _at(5e-4, "peak learning rate, cosine after the warm-up", gt=0)
+    batch_tokens: int = _at(8192, "tokens an optimiser step", ge=1)
+    warmup: int = _at(10, "optimiser steps of linear warm-up", ge=0)
+    mask_format_errors: bool = _at(True, "leave turns with a malformed call out of the loss")
+
+
+class Rl(Section):
+    """Reinforcement learning by a recipe."""
+
+    recipe: str = _at("grpo_pp", "named composition of advantage, loss and filters", min_length=1)
+    steps: int = _at(40, "optimisation steps (batches)", ge=0)
+    groups_per_step: int = _at(16, "groups with signal a step", ge=1)
+    learning_rate: float = _at(3e-4, "constant learning rate", gt=0)
+    weight_decay: float = _at(0.0, "decoupled weight decay", ge=0)
+    grad_clip: float = _at(1.0, "bound on the norm of the gradient", gt=0)
+    clip_low: float = _at(0.2, "the probability ratio is clipped below at 1 - clip_low", ge=0, le=1)
+    clip_high: float = _at(0.28, "the probability ratio is clipped above at 1 + clip_high", ge=0)
+    minibatches: int = _at(2, "optimiser steps a batch is split into", ge=1)
+    max_refills: int = _at(2, "rounds of new groups for those dropped without signal", ge=0)
+    overlong: Literal["penalise", "mask", "drop"] = _at(
+        "mask", "episodes cut off by a limit: lower their reward, mask their loss, or drop them before grouping"
+    )
+    eval_every: int = _at(0, "steps between evaluations; 0 evaluates only at the end", ge=0)
+
+
+class Eval(Section):
+    """How the result is measured."""
+
+    tasks: int = _at(200, "tasks measured", ge=1)
+    attempts: int = _at(8, "episodes a task", ge=1)
+    split: Literal["train", "dev", "held-out"] = _at("held-out", "split to measure on")

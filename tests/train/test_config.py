@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repodojo.core.errors import ConfigError
+from repodojo.train.config import NAMES, Config, describe, dump, idle_reason, load
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_and_overrides_in_order(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.toml", '[rl]\nsteps = 3\n[tasks]\nstore = "here"\n')
+    config = load(file, ["rl.steps=7", "rl.steps=9", "run.stages=rl", "agent.max_seconds=5", "model.path=123"])
+    assert (config.rl.steps, config.tasks.store, config.run.stages) == (9, "here", ("rl",))
+    assert (config.agent.max_seconds, config.model.path) == (5.0, "123")
+    assert load(None) == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("rl.lerning_rate=1", "rl.learning_rate"),
+        ("rl.seed=1", "run.seed"),
+        ("seed=1", "run.seed"),
+        ("rft.epoch=1", "rft.epochs"),
+        ("rll=1", "[rl]"),
+    ],
+)
+def test_an_unknown_override_names_the_nearest(override: str, nearest: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, [override])
+    assert nearest in caught.value.way_out
+    assert override in caught.value.cause
+
+
+def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.toml", "[rollout]\ngroupsize = 4\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml.*rollout\.group_size"):
+        load(file)
+    with pytest.raises(ConfigError, match=r"unknown section \[rollouts\].*\[rollout\]"):
+        load(write(tmp_path / "b.toml", "[rollouts]\ngroup_size = 4\n"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "rl.steps=abc",
+        "rl.steps=1.5",
+        "rl.steps=true",
+        "rl.steps=-1",
+        "rl.overlong=sometimes",
+        "run.stages=rl,sft",
+        "run.stages=rl,rl",
+        "run.stages=[]",
+        "agent.memo_tests=1",
+        "rl.learning_rate=nan",
+        "rl.steps",
+    ],
+)
+def test_a_wrong_value_names_the_setting(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, [override])
+    assert override.partition("=")[0] in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load(write(tmp_path / "bad.toml", "[rl\n"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "idle"),
+    [
+        (["run.stages=rl", "rft.epochs=2"], "rft.epochs"),
+        (["run.stages=rft", "rl.steps=40"], "rl.steps"),
+        (["run.stages=rft", "rollout.group_size=8"], "rollout.group_size"),
+        (["run.wandb_project=mine"], "run.wandb_project"),
+        (["rl.minibatches=1", "rl.clip_high=0.3"], "rl.clip_high"),
+    ],
+)
+def test_an_idle_setting_is_refused_even_at_its_default(overrides: list[str], idle: str) -> None:
+    with pytest.raises(ConfigError, match=f"{idle} .*would do nothing"):
+        load(None, overrides)
+
+
+def test_the_condition_makes_an_idle_setting_welcome() -> None:
+    trackers = "run.trackers=jsonl,wandb"
+    assert load(None, [trackers, "run.wandb_project=mine"]).run.wandb_project == "mine"
+    assert load(None, ["rl.minibatches=1", "rollout.max_staleness=1", "rl.clip_high=0.3"]).rl.clip_high == 0.3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_described_and_can_be_overridden(name: str) -> None:
+    row = next(row for row in describe() if row.name == name)
+    assert row.text and row.kind
+    trackers = ["run.trackers=wandb"] if name == "run.wandb_project" else []
+    changed = load(None, [*trackers, f"{name}={row.default}"])
+    assert changed.model_dump(exclude={"run": {"trackers"}}) == Config().model_dump(exclude={"run": {"trackers"}})
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+POSITIVE = st.floats(min_value=1e-12, max_value=1e6)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Any configuration that `load` would accept: idle settings keep their defaults."""
+    stages = draw(st.sampled_from([("rft", "rl"), ("rl",), ("rft",)]))
+    sections = {
+        "run": {"stages": stages, "seed": draw(st.integers(0, 2**40)), "dir": draw(TEXT.filter(bool))},
+        "model": {"path": draw(TEXT)},
+        "tasks": {"store": draw(TEXT), "limit": draw(st.integers(0, 9))},
+        "agent": {"max_seconds": draw(POSITIVE), "memo_tests": draw(st.booleans())},
+    }
+    if "rl" in stages:
+        overlong = draw(st.sampled_from(["penalise", "mask", "drop"]))
+        sections["rl"] = {"learning_rate": draw(POSITIVE), "overlong": overlong, "recipe": draw(TEXT.filter(bool))}
+    return Config.model_validate(sections)
+
+
+@given(configs())
+@settings(max_examples=60, deadline=None)
+def test_what_is_dumped_loads_back_equal(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
+    file = tmp_path_factory.mktemp("config") / "c.toml"
+    file.write_bytes(dump(config).encode())
+    assert load(file) == config
+
+
+def test_dump_keeps_idle_settings_as_comments() -> None:
+    config = load(None, ["run.stages=rft"])
+    assert idle_reason(config, "rl.steps")
+    assert "\n# steps = 40  (idle: " in dump(config)
