@@ -1,0 +1,1 @@
+"""Pure functions of learning: advantages, losses, corrections, filters, and the recipes composed of them."""

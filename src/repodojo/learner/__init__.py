@@ -1,0 +1,1 @@
+"""How weights change: packing along shared prefixes, supervised and reinforcement steps, checkpoints."""
