@@ -1,0 +1,1 @@
+"""Figures with intervals: pass@k, a row a policy, comparison tables."""

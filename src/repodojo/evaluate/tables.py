@@ -1,0 +1,126 @@
+"""Rows beside each other: for the terminal, for Markdown, and as results.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from repodojo.core.codec import from_json
+from repodojo.core.errors import RunError
+from repodojo.evaluate.metrics import Interval
+from repodojo.evaluate.summary import Difference, Row
+
+COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("policy", lambda r: r.name),
+    ("pass@1", lambda r: rate(r.pass1, r.pass1_ci)),
+    ("pass@8", lambda r: rate(r.pass8, r.pass8_ci)),
+    ("tested first", lambda r: rate(r.tested_before_submit)),
+    ("submits", lambda r: rate(r.submit_rate)),
+    ("restored", lambda r: rate(r.restored)),
+    ("tool errors", lambda r: rate(r.tool_error_rate)),
+    ("format errors", lambda r: rate(r.format_error_rate)),
+    ("turns", lambda r: f"{r.turns:.1f}"),
+    ("tokens", lambda r: f"{r.tokens:.0f}"),
+    ("episodes", lambda r: f"{r.episodes}" + (f" (+{r.outages} outages)" if r.outages else "")),
+)
+
+
+def rate(value: float | None, interval: Interval | None = None) -> str:
+    """A share as a percentage: "20.9 [15.5, 26.3]"; a dash where it is unknown."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    text = f"{100 * value:.1f}"
+    return text if interval is None else f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def rich_table(rows: Sequence[Row], *, title: str = "") -> Table:
+    """For the terminal."""
+    table = Table(title=title or None, title_justify="left")
+    for place, (name, _) in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if place else "left", no_wrap=place < 3)
+    for row in rows:
+        table.add_row(*(cell(row) for _, cell in COLUMNS))
+    return table
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """For README and docs; rates in percent, 95% intervals in brackets."""
+    lines = ["| " + " | ".join(name for name, _ in COLUMNS) + " |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
+    lines += ["| " + " | ".join(cell(row).replace("|", "\\|") for _, cell in COLUMNS) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def kinds_table(rows: Sequence[Row]) -> str:
+    """Markdown: pass@1 by kind of bug, a column a policy, tasks of that kind in brackets."""
+    kinds = sorted({kind for row in rows for kind in row.by_kind})
+    lines = ["| kind | " + " | ".join(row.name for row in rows) + " |", "|---" + "|---:" * len(rows) + "|"]
+    for kind in kinds:
+        n = max(row.by_kind[kind].n for row in rows if kind in row.by_kind)
+        cells = [rate(row.by_kind[kind].pass1) if kind in row.by_kind else rate(None) for row in rows]
+        lines.append(f"| {kind} ({n}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_results(
+    path: Path,
+    rows: Mapping[str, Row],
+    *,
+    seed: int,
+    command: str,
+    differences: Sequence[Difference] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """results.json, replaced whole: {"rows": {"base": {...}, ...}, "differences", "machine", "seed", "command"}."""
+    document = {
+        "rows": {key: asdict(row) for key, row in rows.items()},
+        "differences": [asdict(difference) for difference in differences],
+        "machine": machine(),
+        "seed": seed,
+        "command": command,
+        **(extra or {}),
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path}: {error.strerror}", way_out="name a folder that can be written") from None
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The rows of a results.json; RunError where it is unreadable, TaskError names a field that is wrong."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        rows = document["rows"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path} holds no results: {error}", way_out="measure again with `repodojo eval`") from None
+    return {key: from_json(Row, json.dumps(row), where=f"{path}: {key}") for key, row in rows.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on: system, Python, processor, cores that may be used, memory in GiB."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": cores,
+        "memory_gib": round(memory, 1),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "unknown")
