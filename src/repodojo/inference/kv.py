@@ -1,0 +1,116 @@
+"""Where keys and values live: slots in arenas of equal capacity.
+
+A slot holds the KV of one run of tokens (a conversation's own part, or a prefix that several share). Arenas differ by
+capacity, in powers of two, so a short slot never pays for a long one; a slot that outgrows its arena moves to the
+next. The slots that one decode step reads are brought to the front of their arena, so attention reads a plain slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SMALLEST = 64
+
+
+@dataclass(eq=False)
+class Slot:
+    """Room for a run of tokens; `length` counts those whose KV is there. Without an arena it holds nothing."""
+
+    arena: Arena | None = None
+    index: int = -1
+    length: int = 0
+
+
+class Arena:
+    """Slots of one capacity: [layers, slots, 2 x kv_heads, capacity, D], key heads first, then value heads."""
+
+    def __init__(self, layers: int, kv_heads: int, capacity: int, head_dim: int, dtype: torch.dtype) -> None:
+        self.capacity, self.kv_heads = capacity, kv_heads
+        # zeros, not empty: masked positions are multiplied by 0, and 0 x NaN would leak
+        self.data = torch.zeros(layers, 0, 2 * kv_heads, capacity, head_dim, dtype=dtype)
+        self.owners: list[Slot | None] = []
+
+    def take(self) -> int:
+        """The index of a free slot; the arena doubles where it is full."""
+        if None not in self.owners:
+            layers, held, *rest = self.data.shape
+            grown = torch.zeros(layers, max(4, 2 * held), *rest, dtype=self.data.dtype)
+            grown[:, :held] = self.data
+            self.data = grown
+            self.owners += [None] * (grown.shape[1] - held)
+        return self.owners.index(None)
+
+    def keys(self, layer: int, start: int, stop: int, length: int) -> Tensor:
+        """[stop - start, kv_heads, length, D], a view."""
+        return self.data[layer, start:stop, : self.kv_heads, :length]
+
+    def values(self, layer: int, start: int, stop: int, length: int) -> Tensor:
+        """As `keys`."""
+        return self.data[layer, start:stop, self.kv_heads :, :length]
+
+    def front(self, slots: Sequence[Slot]) -> None:
+        """Move these slots (all of this arena) to indices 0 to len(slots) - 1, with as few moves as possible."""
+        wanted = len(slots)
+        outside = [slot for slot in slots if slot.index >= wanted]
+        if not outside:
+            return
+        inside = {slot.index for slot in slots if slot.index < wanted}
+        holes = (i for i in range(wanted) if i not in inside)
+        for slot, hole in zip(outside, holes, strict=True):
+            self._swap(slot, hole)
+
+    def _swap(self, slot: Slot, hole: int) -> None:
+        other, source = self.owners[hole], slot.index
+        length = max(slot.length, other.length if other else 0)
+        a, b = self.data[:, source, :, :length], self.data[:, hole, :, :length]
+        if other is None:
+            b.copy_(a)
+        else:
+            kept = b.clone()
+            b.copy_(a)
+            a.copy_(kept)
+            other.index = source
+        self.owners[source], self.owners[hole], slot.index = other, slot, hole
+
+
+class Store:
+    """Arenas by capacity, and the slots in them."""
+
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> None:
+        self._layers, self._kv_heads, self._head_dim, self._dtype = layers, kv_heads, head_dim, dtype
+        self.arenas: dict[int, Arena] = {}
+
+    def place(self, slot: Slot, length: int) -> Arena:
+        """Give the slot room for `length` tokens; what it holds moves along."""
+        old = slot.arena
+        if old is not None and length <= old.capacity:
+            return old
+        capacity = SMALLEST
+        while capacity < length:
+            capacity *= 2
+        if capacity not in self.arenas:
+            self.arenas[capacity] = Arena(self._layers, self._kv_heads, capacity, self._head_dim, self._dtype)
+        arena = self.arenas[capacity]
+        index = arena.take()
+        if old is not None:
+            arena.data[:, index, :, : slot.length] = old.data[:, slot.index, :, : slot.length]
+            old.owners[slot.index] = None
+        arena.owners[index] = slot
+        slot.arena, slot.index = arena, index
+        return arena
+
+    def drop(self, slot: Slot) -> None:
+        """Give the slot's room back."""
+        if slot.arena is not None:
+            slot.arena.owners[slot.index] = None
+        slot.arena, slot.index, slot.length = None, -1, 0
+
+    def copy(self, source: Slot, target: Slot, length: int) -> None:
+        """Let the placed slot `target` hold the first `length` tokens of `source`."""
+        assert source.arena is not None and target.arena is not None
+        target.arena.data[:, target.index, :, :length] = source.arena.data[:, source.index, :, :length]
+        target.length = length

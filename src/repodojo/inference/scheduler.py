@@ -1,0 +1,297 @@
+"""Which tokens the next step computes: admission, chunked prefill, decoding, eviction."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from repodojo.core.errors import RepodojoError
+from repodojo.core.protocols import Completion, SamplingParams
+from repodojo.inference.attention import PrefillAttention, Segment, batches, order, plan
+from repodojo.inference.fast import FastDecoder
+from repodojo.inference.kv import Slot, Store
+from repodojo.inference.prefixes import Block, Prefixes
+from repodojo.inference.sampling import draw
+
+_AHEAD = 16
+"""Tokens for which a conversation gets room beyond its prompt, so that it does not move at once."""
+
+_FORWARD = 512
+"""Tokens of one prefill forward: measured best for models of a few million weights (activations stay in cache)."""
+
+
+@dataclass
+class Stats:
+    """What the engine did. `prompt_tokens` is what callers sent (less the last of each, which is decoded);
+    `evictions` counts conversations and prefixes whose KV made room for others; seconds are wall-clock."""
+
+    prompt_tokens: int = 0
+    prefilled_tokens: int = 0
+    decoded_tokens: int = 0
+    steps: int = 0
+    evictions: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    @property
+    def reused_tokens(self) -> int:
+        """Prompt tokens that needed no computing, less those that had to be computed again."""
+        return self.prompt_tokens - self.prefilled_tokens
+
+
+@dataclass(eq=False)
+class Session:
+    """A conversation: all its tokens so far, of which the first are `block` and the next `slot.length` have KV."""
+
+    name: str
+    ids: list[int] = field(default_factory=list)
+    block: Block | None = None
+    slot: Slot = field(default_factory=Slot)
+    request: Request | None = None
+    kept: bool = True
+
+    @property
+    def shared(self) -> int:
+        """Tokens in the block."""
+        return len(self.block.ids) if self.block else 0
+
+    @property
+    def missing(self) -> int:
+        """Own tokens to prefill: all but the last, which is decoded."""
+        return len(self.ids) - 1 - self.shared - self.slot.length
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next token can be decoded."""
+        return self.missing == 0 and (self.block is None or self.block.missing == 0)
+
+
+@dataclass(eq=False)
+class Request:
+    """One generate call; `uniforms` holds a number for every token that it may sample."""
+
+    ids: list[int]
+    params: SamplingParams
+    uniforms: list[float]
+    limit: Literal["length", "context"]
+    future: asyncio.Future[Completion]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    session: Session | None = None
+
+
+class Scheduler:
+    """All state of the engine. Every public method leaves it consistent; none awaits."""
+
+    def __init__(self, model: FastDecoder, *, max_rows: int, prefill_tokens: int, version: int) -> None:
+        a = model.architecture
+        self._model, self._max_rows, self._prefill_tokens, self.version = model, max_rows, prefill_tokens, version
+        self._new_store: Callable[[], Store] = lambda: Store(a.layers, a.kv_heads, a.head_dim, model.dtype)
+        self.stats = Stats()
+        self._waiting: dict[Session, None] = {}  # dicts as ordered sets
+        self._running: dict[Session, None] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._own = self._new_store()
+        self._prefixes = Prefixes(self._new_store(), self._max_rows)
+        self._sessions: dict[str, Session] = {}
+        self._idle: dict[Session, None] = {}  # conversations that hold KV but do not run, least recently used first
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request is unfinished."""
+        return bool(self._waiting or self._running)
+
+    # ------------------------------------------------------------ requests come and go
+
+    def submit(self, request: Request, name: str) -> None:
+        """Queue a request; ValueError where its session has one in flight."""
+        session = self._sessions.get(name) if name else None
+        if session is None:
+            session = Session(name, kept=bool(name))
+        elif session.request is not None:
+            raise ValueError(f"session '{name}' already has a call in flight")
+        if name:
+            self._sessions[name] = session
+        self._match(session, request.ids)
+        self.stats.prompt_tokens += len(request.ids) - 1
+        session.request, request.session = request, session
+        self._idle.pop(session, None)
+        self._waiting[session] = None
+
+    def _match(self, session: Session, ids: list[int]) -> None:
+        """Keep the common prefix of what the session holds and `ids`; void the rest."""
+        shared, old = session.shared, session.ids
+        if session.block is not None and (len(ids) <= shared or ids[:shared] != old[:shared]):
+            self._prefixes.leave(session.block)
+            session.block, session.slot.length, shared, old = None, 0, 0, []
+        if not old and len(ids) > 1:
+            session.block = self._prefixes.join(ids[:-1])
+        else:
+            limit = min(shared + session.slot.length, len(ids) - 1)
+            if ids[:limit] != old[:limit]:
+                limit = next(i for i in range(limit) if ids[i] != old[i])
+            session.slot.length = max(limit - shared, 0)
+        session.ids = ids
+
+    def remove(self, request: Request) -> None:
+        """Take a request out, finished or not; its session keeps the KV that is computed."""
+        session = request.session
+        if session is None or session.request is not request:
+            return
+        session.request = None
+        self._waiting.pop(session, None)
+        self._running.pop(session, None)
+        if not session.kept:
+            self._free(session)
+        elif session.slot.arena is not None:
+            self._idle[session] = None
+
+    def release(self, name: str) -> None:
+        """Forget a session, at once or when its request ends."""
+        session = self._sessions.pop(name, None)
+        if session is not None:
+            session.kept = False
+            if session.request is None:
+                self._free(session)
+
+    def _free(self, session: Session) -> None:
+        self._idle.pop(session, None)
+        self._own.drop(session.slot)
+        if session.block is not None:
+            self._prefixes.leave(session.block)
+            session.block = None
+
+    def forget(self, version: int) -> None:
+        """New weights: no KV is valid any more."""
+        self.version = version
+        self._prefixes.forget()
+        for session in (*self._idle, *self._running, *self._waiting):
+            session.slot.length = 0
+
+    def fail(self, error: RepodojoError) -> None:
+        """Reject everything that waits and start from nothing, since a step may have stopped half-way."""
+        requests = [session.request for session in (*self._waiting, *self._running)]
+        self._waiting, self._running = {}, {}
+        self._clear()
+        for request in requests:
+            if request is not None:
+                request.session = None
+                if not request.future.done():
+                    request.future.set_exception(error)
+
+    # ------------------------------------------------------------ one step
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Admit, prefill at most one chunk, decode one token for every row that is ready."""
+        self._admit()
+        start = time.perf_counter()
+        segments = self._chunk()
+        if segments:
+            self._prefill(segments)
+        middle = time.perf_counter()
+        ready = [session for session in self._running if session.ready]
+        if ready:
+            self._decode(ready)
+        self.stats.steps += 1
+        self.stats.prefill_seconds += middle - start
+        self.stats.decode_seconds += time.perf_counter() - middle
+
+    def _admit(self) -> None:
+        held = sum(s.slot.arena is not None for group in (self._waiting, self._running, self._idle) for s in group)
+        for session in list(self._waiting):
+            if session.slot.arena is None:
+                if held >= self._max_rows:
+                    if not self._idle:
+                        continue
+                    self._evict(next(iter(self._idle)))
+                    held -= 1
+                held += 1
+            del self._waiting[session]
+            self._running[session] = None
+            self._own.place(session.slot, len(session.ids) - session.shared + _AHEAD)
+            if session.block is not None:
+                self._prefixes.touch(session.block)
+                if session.block.slot.arena is None:
+                    in_use = [s.block for s in (*self._running, *self._idle) if s.block is not None]
+                    self.stats.evictions += self._prefixes.make_room(session.block, in_use)
+
+    def _evict(self, session: Session) -> None:
+        """Drop an idle conversation's KV; it stays known by its tokens and is recomputed when it comes back."""
+        del self._idle[session]
+        self._own.drop(session.slot)
+        self.stats.evictions += 1
+
+    def _chunk(self) -> list[Segment]:
+        room, segments, computing = self._prefill_tokens, list[Segment](), dict[Block, None]()
+        for session in self._running:
+            if room <= 0:
+                break
+            block = session.block
+            if block is not None and block.missing:
+                if block in computing:
+                    continue
+                if not block.slot.length:
+                    copied = self._prefixes.seed(block, computing)
+                    if copied is None:
+                        continue
+                if block.missing:
+                    done = block.slot.length
+                    segments.append(Segment(block.slot, block.ids[done : done + room], None))
+                    computing[block] = None
+                    room -= len(segments[-1].ids)
+                    continue
+            if session.missing:
+                done = session.shared + session.slot.length
+                ids = session.ids[done : done + min(room, session.missing)]
+                segments.append(Segment(session.slot, ids, block.slot if block else None))
+                room -= len(ids)
+        return segments
+
+    def _prefill(self, segments: Sequence[Segment]) -> None:
+        for batch in batches(segments, _FORWARD):
+            ids = torch.tensor([i for segment in batch for i in segment.ids])
+            positions = torch.cat([torch.arange(s.position, s.position + len(s.ids)) for s in batch])
+            self._model.hidden(ids, positions, PrefillAttention(batch))
+            for segment in batch:
+                segment.slot.length += len(segment.ids)
+            self.stats.prefilled_tokens += len(ids)
+
+    def _decode(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            self._own.place(session.slot, session.slot.length + 1)
+        order([session.slot for session in sessions])
+        order([session.block.slot for session in sessions if session.block])
+        sessions.sort(key=lambda s: (s.slot.arena.capacity if s.slot.arena else 0, s.slot.index))
+        attend = plan([(s.slot, s.block.slot if s.block else None) for s in sessions], self._model.dtype)
+        last = torch.tensor([(s.ids[-1], len(s.ids) - 1) for s in sessions])
+        logits = self._model.logits(self._model.hidden(last[:, 0], last[:, 1], attend))
+        requests = [s.request for s in sessions if s.request is not None]
+        tokens, logprobs = draw(
+            logits, [r.params.temperature for r in requests], [r.uniforms[len(r.tokens)] for r in requests]
+        )
+        self.stats.decoded_tokens += len(tokens)
+        for session, request, token, logprob in zip(sessions, requests, tokens, logprobs, strict=True):
+            session.slot.length += 1
+            session.ids.append(token)
+            request.tokens.append(token)
+            request.logprobs.append(logprob)
+            request.versions.append(self.version)
+            if token in request.params.stop_ids:
+                self._finish(request, "stop")
+            elif len(request.tokens) == len(request.uniforms):
+                self._finish(request, request.limit)
+
+    def _finish(self, request: Request, why: Literal["stop", "length", "context"]) -> None:
+        self.remove(request)
+        if not request.future.done():
+            done = Completion(tuple(request.tokens), tuple(request.logprobs), tuple(request.versions), why)
+            request.future.set_result(done)
