@@ -1,0 +1,69 @@
+"""All families together: each mutant parses, differs, stays inside the function's body, and comes once."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+from repodojo.tasks.discover import FunctionInfo
+from repodojo.tasks.mutate import expressions, statements, values
+from repodojo.tasks.mutate.spans import Mutant, Scope
+
+FAMILIES: dict[str, Callable[[Scope], Iterator[Mutant]]] = {
+    "comparison": expressions.comparison,
+    "arithmetic": expressions.arithmetic,
+    "boolean": expressions.boolean,
+    "constant": values.constant,
+    "off-by-one": values.off_by_one,
+    "wrong-variable": values.wrong_variable,
+    "swapped-arguments": expressions.swapped_arguments,
+    "removed-statement": statements.removed_statement,
+    "inverted-condition": expressions.inverted_condition,
+}
+KINDS = tuple(FAMILIES)
+PER_KIND = 12
+"""Mutants of one kind that a function gives at most; a long one would give thousands of wrong variables."""
+
+
+def mutants(source: str, function: FunctionInfo, rng: random.Random, kinds: Sequence[str] = KINDS) -> list[Mutant]:
+    """Every mutant of a function of `source`, kinds taking turns, in an order drawn from `rng`.
+
+    Two that give the same syntax tree are one; the rarer family keeps it, so that common ones do not swallow it.
+    """
+    scope = Scope(function.text, function.node, function.body)
+    found = {kind: list(FAMILIES[kind](scope)) for kind in kinds}
+    seen = {_tree(source, function, None)}
+    kept: dict[str, list[Mutant]] = {}
+    for kind in sorted(found, key=lambda k: len(found[k])):
+        rng.shuffle(found[kind])
+        kept[kind] = []
+        for mutant in found[kind]:
+            if len(kept[kind]) == PER_KIND:
+                break
+            tree = _tree(source, function, mutant)
+            if tree and tree not in seen:
+                seen.add(tree)
+                kept[kind].append(mutant)
+    order = list(kept)
+    rng.shuffle(order)
+    turns = max((len(many) for many in kept.values()), default=0)
+    return [kept[kind][turn] for turn in range(turns) for kind in order if turn < len(kept[kind])]
+
+
+def _tree(source: str, function: FunctionInfo, mutant: Mutant | None) -> str:
+    """The function's syntax tree with the mutant in it, "" where it does not parse or leaves the function's body."""
+    start, end = function.span
+    if mutant is None:
+        text = source[start:end]
+    else:
+        edit = mutant.edit
+        if not (function.body_span[0] <= edit.start <= edit.end <= function.body_span[1]):
+            return ""
+        text = source[start : edit.start] + edit.text + source[edit.end : end]
+    column = start - (source.rfind("\n", 0, start) + 1)
+    try:
+        tree = ast.parse(f"if 1:\n{' ' * column}{text}" if column else text)
+    except SyntaxError:
+        return ""
+    return ast.dump(tree) if len(tree.body) == 1 else ""
