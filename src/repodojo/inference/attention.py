@@ -82,39 +82,51 @@ def batches(segments: Sequence[Segment], size: int) -> Iterator[list[Segment]]:
 class PrefillAttention:
     """Attend callback for segments laid end to end; writes their keys and values into the slots."""
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        self._segments = segments
+    def __init__(self, segments: Sequence[Segment], heads_per_kv: int, dtype: torch.dtype) -> None:
+        self._parts = [(s, _behind(s.slot.length, len(s.ids), heads_per_kv, dtype)) for s in segments]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out, start = [], 0
-        for segment in self._segments:
+        for segment, mask in self._parts:
             stop = start + len(segment.ids)
-            out.append(_one(layer, segment, q[start:stop], k[start:stop], v[start:stop]))
+            out.append(_one(layer, segment, mask, (q[start:stop], k[start:stop], v[start:stop])))
             start = stop
         return torch.cat(out) if len(out) > 1 else out[0]
 
 
-def _one(layer: int, segment: Segment, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _behind(past: int, new: int, heads_per_kv: int, dtype: torch.dtype) -> Tensor | None:
+    """Additive mask [new x G, past + new] for new tokens behind `past` kept ones; None where there are none."""
+    if not past:
+        return None
+    later = torch.ones(new, past + new, dtype=torch.bool).triu_(past + 1)
+    mask = torch.zeros(new, past + new, dtype=dtype).masked_fill_(later, float("-inf"))
+    return mask.repeat_interleave(heads_per_kv, 0)
+
+
+def _one(layer: int, segment: Segment, mask: Tensor | None, qkv: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Attention of one segment's q [M, heads, D] over its prefix, its kept tokens and itself."""
+    q, k, v = qkv
     slot, (count, heads, dim), kv_heads = segment.slot, q.shape, k.shape[1]
     assert slot.arena is not None
-    k, v = k.transpose(0, 1), v.transpose(0, 1)
-    room = slot.arena.data[layer, slot.index, :, slot.length : slot.length + count]
-    room[:kv_heads], room[kv_heads:] = k, v
-    grouped = q.view(count, kv_heads, -1, dim).permute(1, 2, 0, 3)  # [kv_heads, G, M, D]
-    out, lse = _over(grouped, k, v, causal=True)
-    for earlier in (slot, segment.prefix):
-        if earlier is not None and earlier.length:
-            assert earlier.arena is not None
-            where = (layer, earlier.index, earlier.index + 1, earlier.length)
-            more = _over(grouped, earlier.arena.keys(*where)[0], earlier.arena.values(*where)[0])
-            out, lse = merge(more, (out, lse)), torch.logaddexp(lse, more[1])
-    return out.permute(2, 0, 1, 3).reshape(count, heads, dim)
-
-
-def _over(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
-    """q [kv_heads, G, M, D], k and v [kv_heads, T, D]: heads of a group read the same keys (a view, not a copy)."""
-    shape = (-1, q.shape[1], -1, -1)
-    return partial(q, k[:, None].expand(shape), v[:, None].expand(shape), causal=causal)
+    total, at = slot.length + count, (layer, slot.index, slot.index + 1)
+    keys, values = slot.arena.keys(*at, total), slot.arena.values(*at, total)
+    keys[0, :, slot.length :], values[0, :, slot.length :] = k.transpose(0, 1), v.transpose(0, 1)
+    # heads that read the same keys become further queries: [1, kv_heads, M x G, D]
+    flat = q.view(count, kv_heads, -1, dim).transpose(0, 1).reshape(1, kv_heads, -1, dim)
+    if mask is None:
+        queries, shape = q.view(count, kv_heads, -1, dim).permute(1, 2, 0, 3), (-1, heads // kv_heads, -1, -1)
+        out, lse = partial(queries, keys[0][:, None].expand(shape), values[0][:, None].expand(shape), causal=True)
+        own = out.transpose(1, 2).reshape(1, kv_heads, -1, dim), lse.transpose(1, 2).reshape(1, kv_heads, -1)
+    else:
+        own = partial(flat, keys, values, mask)
+    prefix = segment.prefix
+    if prefix is None:
+        joined = own[0]
+    else:
+        assert prefix.arena is not None
+        where = (layer, prefix.index, prefix.index + 1, prefix.length)
+        joined = merge(partial(flat, prefix.arena.keys(*where), prefix.arena.values(*where)), own)
+    return joined.view(kv_heads, count, -1, dim).transpose(0, 1).reshape(count, heads, dim)
 
 
 @dataclass(frozen=True)

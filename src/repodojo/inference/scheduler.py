@@ -260,7 +260,7 @@ class Scheduler:
         for batch in batches(segments, _FORWARD):
             ids = torch.tensor([i for segment in batch for i in segment.ids])
             positions = torch.cat([torch.arange(s.position, s.position + len(s.ids)) for s in batch])
-            self._model.hidden(ids, positions, PrefillAttention(batch))
+            self._model.hidden(ids, positions, PrefillAttention(batch, self._model.group, self._model.dtype))
             for segment in batch:
                 segment.slot.length += len(segment.ids)
             self.stats.prefilled_tokens += len(ids)
