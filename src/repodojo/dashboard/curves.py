@@ -103,24 +103,23 @@ def _learning_curve(curves: Curves) -> tuple[str, list[svg.Point]]:
 
 
 def curve_svg(lines: Sequence[Mapping[str, Any]], rows: Mapping[str, Row]) -> str:
-    """One picture for a README: the learning curve, and held-out pass@1 with intervals beneath it."""
+    """One picture for a README: the learning curve, and pass@1 of every row with its interval beneath it."""
     curves = collect(lines)
     title, points = _learning_curve(curves)
-    upper = svg.curve(
-        points, title=title, marks=curves.marks, show=svg.percent if title == "Solve rate" else svg.number
-    )
-    lower = svg.forest(intervals(rows), title="pass@1 on held-out tasks", width=720) if rows else Markup("")
-    height = 400 + (70 + 30 * len(rows) if rows else 0)
+    show = svg.percent if title == "Solve rate" else svg.number
+    upper = svg.curve(points, title=title, marks=curves.marks, show=show, size=(696, 230))
+    height = 290 + (68 + 28 * len(rows) if rows else 0)
     parts = [
-        tag("style", Markup(COLOURS + CHARTS + "svg { width: auto; }")),
+        tag("style", Markup(COLOURS + CHARTS)),
         tag("rect", width=720, height=height, rx=10, style="fill: var(--card)"),
         tag("text", f"{title} on training tasks, by step", x=24, y=30, class_="name"),
-        _placed(upper, 12, 44, 696, 696 * 190 / 360),
+        _placed(upper, 12, 44, 696, 230),
     ]
     if rows:
-        parts.append(tag("text", "pass@1 on held-out tasks, 95% intervals", x=24, y=434, class_="name"))
-        parts.append(_placed(lower, 12, 444, 690, 690 * (38 + 28 * len(rows)) / 720))
-    label = f"{title} and held-out pass@1"
+        lower = svg.forest(intervals(rows), title="pass@1", width=696)
+        parts.append(tag("text", "pass@1 after training, 95% intervals", x=24, y=306, class_="name"))
+        parts.append(_placed(lower, 12, 316, 696, 38 + 28 * len(rows)))
+    label = f"{title} by step" + (", and pass@1 with intervals" if rows else "")
     view = f"0 0 720 {height:g}"
     return tag("svg", *parts, xmlns="http://www.w3.org/2000/svg", viewBox=view, width=720, role="img", aria_label=label)
 
@@ -145,6 +144,9 @@ def curve_png(lines: Sequence[Mapping[str, Any]], rows: Mapping[str, Row], path:
     left.plot(*zip(*points, strict=True), color=shades["rl"], alpha=0.3, linewidth=1)
     left.plot(*zip(*svg.smooth(points), strict=True), color=shades["rl"], linewidth=2.2)
     left.set(title=f"{title} on training tasks", xlabel="step")
+    if title == "Solve rate":
+        left.set_ylim(bottom=0)
+        left.yaxis.set_major_formatter(lambda value, _: svg.percent(value))
     for x, stage in curves.marks:
         left.axvline(x, color="0.6", linestyle=":", linewidth=1)
         left.text(x, left.get_ylim()[1], f" {stage}", va="top", color="0.4")
@@ -153,7 +155,7 @@ def curve_png(lines: Sequence[Mapping[str, Any]], rows: Mapping[str, Row], path:
         for place, (_, shade, low, value, high) in enumerate(shown):
             right.plot([100 * low, 100 * high], [place, place], color=shades[shade], linewidth=3, alpha=0.55)
             right.plot([100 * value], [place], "o", color=shades[shade], markersize=8)
-        right.set(title="pass@1 on held-out tasks (%), 95% intervals", ylim=(-0.6, len(shown) - 0.4), xlim=(0, None))
+        right.set(title="pass@1 after training (%), 95% intervals", ylim=(-0.6, len(shown) - 0.4), xlim=(0, None))
         right.set_yticks(range(len(shown)), [f"{name}  {100 * value:.1f}" for name, _, _, value, _ in shown])
         right.tick_params(axis="y", length=0)
     for axes in figure.axes:

@@ -54,7 +54,7 @@ def results(run_path: Path) -> dict[str, Row]:
     return read_rows(path) if path.exists() else {}
 
 
-def headline(rows: Mapping[str, Row]) -> tuple[str, str]:
+def headline(rows: Mapping[str, Row], split: str) -> tuple[str, str]:
     """What the figures say, in a sentence, and what stands beside it. Never more than the intervals allow."""
     stages = [rows[key] for key in TRAINED if key in rows and rows[key].pass1 is not None]
     if len(stages) < 2:
@@ -64,7 +64,7 @@ def headline(rows: Mapping[str, Row]) -> tuple[str, str]:
     points = f"{100 * gap.value:+.1f} points, 95% interval [{100 * gap.ci[0]:.1f}, {100 * gap.ci[1]:.1f}]"
     verb = "rises" if gap.ci[0] > 0 else "falls" if gap.ci[1] < 0 else "does not change measurably:"
     title = f"pass@1 {verb} from {rate(first.pass1)}% ({first.name}) to {rate(last.pass1)}% ({last.name})"
-    return title, f"On {gap.tasks} tasks that training never saw: {points}, paired by task. {_beside(rows, last)}"
+    return title, f"On {gap.tasks} {split} tasks: {points}, paired by task. {_beside(rows, last)}"
 
 
 def _beside(rows: Mapping[str, Row], last: Row) -> str:
@@ -82,14 +82,14 @@ def _beside(rows: Mapping[str, Row], last: Row) -> str:
 
 
 def _page(run: RunDir, rows: Mapping[str, Row]) -> str:
-    title, note = headline(rows)
+    title, note = headline(rows, run.config.eval.split)
     drawn = curves.collect(run.metrics())
     sections = [
         tag("p", f"Repodojo · run {run.path.absolute().name}", class_="eyebrow"),
         tag("h1", title),
         tag("p", note, class_="soft"),
         _tiles(run),
-        *_results(rows),
+        *_results(rows, run.config.eval.split),
         tag("h2", "Learning curves"),
         tag("p", "Faint: each step. Strong: moving mean. Dotted: where a stage begins.", class_="soft"),
         curves.known(drawn) if drawn.points else tag("p", "No step has finished yet.", class_="soft"),
@@ -126,17 +126,17 @@ def _tiles(run: RunDir) -> Markup:
     return tag("div", *(tag("div", tag("b", b), tag("span", text), class_="card") for b, text in facts), class_="tiles")
 
 
-def _results(rows: Mapping[str, Row]) -> list[Markup]:
+def _results(rows: Mapping[str, Row], split: str) -> list[Markup]:
     if not rows:
         return []
     known = [(name, cell) for name, cell in COLUMNS if any(cell(row) != rate(None) for row in rows.values())]
     cells = [[cell(row) for _, cell in known] for row in rows.values()]
     shown = [
-        tag("h2", "Results on held-out tasks"),
+        tag("h2", f"Results on {split} tasks"),
         tag(
             "p", "Percent, with 95% intervals clustered by task. References are scripts without a model.", class_="soft"
         ),
-        tag("div", svg.forest(curves.intervals(rows), title="pass@1 on held-out tasks"), class_="card"),
+        tag("div", svg.forest(curves.intervals(rows), title=f"pass@1 on {split} tasks"), class_="card"),
         tag("div", table([name for name, _ in known], cells), class_="card"),
     ]
     series, kinds = _by_kind(rows)

@@ -59,6 +59,7 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-weight: 500; }
 tbody th { font-weight: 600; }
 tbody tr:last-child > * { border-bottom: 0; }
+table.facts thead { display: none; }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.facts th { width: 150px; color: var(--soft); font-weight: 500; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; color: var(--soft); margin: 0 0 8px; }
@@ -81,7 +82,8 @@ details.episode[open] > summary { margin-bottom: 14px; }
 .turn { border-left: 3px solid var(--rule); padding: 2px 0 2px 14px; margin: 0 0 16px; }
 .turn .soft { font-size: 13px; margin: 0 0 4px; }
 .turn details { margin: 2px 0 6px; }
-pre { background: var(--code); border: 1px solid var(--rule); border-radius: 6px; padding: 9px 12px; margin: 4px 0 8px; }
+pre { background: var(--code); border: 1px solid var(--rule); border-radius: 6px; }
+pre { padding: 9px 12px; margin: 4px 0 8px; }
 pre { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; white-space: pre-wrap; }
 pre { overflow: auto; overflow-wrap: anywhere; max-height: 420px; }
 pre.action { border-left: 3px solid var(--rl); }

@@ -43,7 +43,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
     first = math.floor(low / step + 1e-9)
     last = math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
@@ -67,15 +67,18 @@ def curve(
     title: str,
     marks: Sequence[tuple[float, str]] = (),
     show: Callable[[float], str] = number,
+    size: tuple[int, int] = (360, 190),
 ) -> Markup:
     """Raw values faint, their moving mean strong; `marks` are upright lines with a label (where a stage begins)."""
-    width, height, left, right, top, bottom = 360, 190, 46, 12, 16, 26
+    (width, height), left, right, top, bottom = size, 46, 12, 16, 26
     points = thin([p for p in points if math.isfinite(p[1])])
     if not points:
         return Markup("")
     low, high = min(y for _, y in points), max(y for _, y in points)
     low = 0.0 if 0 <= low <= 0.6 * high else low
-    ys = ticks(low, high if high > low else low + (abs(low) or 1.0))
+    if high - low <= max(1e-12, 1e-9 * max(abs(low), abs(high))):  # flat, but for rounding
+        high = low + max(abs(low), 1e-9)
+    ys = ticks(low, high)
     x0, x1 = points[0][0], max(points[-1][0], points[0][0] + 1)
     xs = [t for t in ticks(x0, x1) if x0 <= t <= x1]
 
