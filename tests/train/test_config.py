@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repodojo.algorithms.recipes import recipe
 from repodojo.core.errors import ConfigError
-from repodojo.train.config import NAMES, Config, describe, dump, idle_reason, load
+from repodojo.train.config import NAMES, Config, describe, dump, idle_reason, load, recipe_of
 
 
 def write(path: Path, text: str) -> Path:
@@ -85,6 +86,7 @@ def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> Non
         (["run.stages=rft", "rollout.group_size=8"], "rollout.group_size"),
         (["run.wandb_project=mine"], "run.wandb_project"),
         (["rl.minibatches=1", "rl.clip_high=0.3"], "rl.clip_high"),
+        (["rl.recipe=grpo", "rl.max_refills=1"], "rl.max_refills"),
     ],
 )
 def test_an_idle_setting_is_refused_even_at_its_default(overrides: list[str], idle: str) -> None:
@@ -103,8 +105,14 @@ def test_every_setting_is_described_and_can_be_overridden(name: str) -> None:
     row = next(row for row in describe() if row.name == name)
     assert row.text and row.kind
     trackers = ["run.trackers=wandb"] if name == "run.wandb_project" else []
-    changed = load(None, [*trackers, f"{name}={row.default}"])
-    assert changed.model_dump(exclude={"run": {"trackers"}}) == Config().model_dump(exclude={"run": {"trackers"}})
+    section, _, key = name.partition(".")
+    usual = getattr(getattr(Config(), section), key)
+    if usual is None:  # the recipe's own
+        usual = "drop" if key == "overlong" else 0.5
+        assert row.default == "the recipe's own"
+    text = row.default if row.default != "the recipe's own" else str(usual)
+    changed = load(None, [*trackers, f"{name}={text}"])
+    assert trackers or getattr(getattr(changed, section), key) == usual
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -122,8 +130,10 @@ def configs(draw: st.DrawFn) -> Config:
         "agent": {"max_seconds": draw(POSITIVE), "memo_tests": draw(st.booleans())},
     }
     if "rl" in stages:
-        overlong = draw(st.sampled_from(["penalise", "mask", "drop"]))
-        sections["rl"] = {"learning_rate": draw(POSITIVE), "overlong": overlong, "recipe": draw(TEXT.filter(bool))}
+        overlong = draw(st.sampled_from([None, "penalise", "mask", "drop"]))
+        recipe = draw(st.sampled_from(["grpo", "dapo", "grpo_pp"]))
+        clip = draw(st.none() | st.floats(0, 1))
+        sections["rl"] = {"learning_rate": draw(POSITIVE), "overlong": overlong, "recipe": recipe, "clip_high": clip}
     return Config.model_validate(sections)
 
 
@@ -133,6 +143,14 @@ def test_what_is_dumped_loads_back_equal(tmp_path_factory: pytest.TempPathFactor
     file = tmp_path_factory.mktemp("config") / "c.toml"
     file.write_bytes(dump(config).encode())
     assert load(file) == config
+
+
+def test_a_recipe_is_known_and_what_is_not_given_stays_its_own() -> None:
+    assert recipe_of(load(None, ["rl.recipe=grpo_pp"])) == recipe("grpo_pp")
+    changed = recipe_of(load(None, ["rl.recipe=dapo", "rl.clip_low=0.1", "rl.overlong=drop"]))
+    assert changed == recipe("dapo", clip_low=0.1, overlong="drop")
+    with pytest.raises(ConfigError, match=r"rl\.recipe \(override 'rl.recipe=gpro'\).*did you mean 'grpo'"):
+        load(None, ["rl.recipe=gpro"])
 
 
 def test_dump_keeps_idle_settings_as_comments() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from repodojo.core.errors import RunError
+from repodojo.core.errors import ConfigError, RunError
 from repodojo.core.records import Score, ToolCall, ToolResult, Trajectory, Turn
 from repodojo.train.config import Config, load
 from repodojo.train.rundir import RunDir, RunState
@@ -154,6 +155,28 @@ def test_tensorboard_gets_what_the_run_gets(tmp_path: Path) -> None:
         assert [line["reward"] for line in run.metrics()] == [0.5, 1.0]
         events = EventAccumulator(str(run.path / "tensorboard" / "rl")).Reload()
         assert [(e.step, e.value) for e in events.Scalars("reward")] == [(1, 0.5), (2, 1.0)]
+
+
+def test_only_the_trackers_that_are_named_write(tmp_path: Path) -> None:
+    with RunDir.create(tmp_path / "run", load(None, ["run.trackers=jsonl"])) as run:
+        open_trackers(run).log("rl", 1, {"reward": 0.5})
+        assert len(run.metrics()) == 1
+        assert not (run.path / "tensorboard").exists()
+    with RunDir.create(tmp_path / "other", load(None, ["run.trackers=tensorboard"])) as run:
+        trackers = open_trackers(run)
+        trackers.log("rl", 1, {"reward": 0.5})
+        trackers.close()
+        assert not run.metrics()
+        assert (run.path / "tensorboard" / "rl").is_dir()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed here")
+def test_a_tracker_that_is_not_installed_says_what_to_install(tmp_path: Path) -> None:
+    with (
+        RunDir.create(tmp_path / "run", load(None, ["run.trackers=jsonl,wandb"])) as run,
+        pytest.raises(ConfigError, match=r"pip install 'repodojo\[wandb\]'"),
+    ):
+        open_trackers(run)
 
 
 def test_the_configuration_of_a_run_is_the_one_it_was_made_with(tmp_path: Path) -> None:

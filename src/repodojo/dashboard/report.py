@@ -14,7 +14,6 @@ from repodojo.dashboard.html import Markup, join, table, tag
 from repodojo.dashboard.style import CSS
 from repodojo.evaluate.summary import Row, paired_difference
 from repodojo.evaluate.tables import COLUMNS, rate, read_rows
-from repodojo.train.config import dump
 from repodojo.train.rundir import RunDir
 
 TRAINED = ("base", "rft", "rl")
@@ -136,14 +135,14 @@ def _results(rows: Mapping[str, Row], split: str) -> list[Markup]:
         tag(
             "p", "Percent, with 95% intervals clustered by task. References are scripts without a model.", class_="soft"
         ),
-        tag("div", svg.forest(curves.intervals(rows), title=f"pass@1 on {split} tasks"), class_="card"),
+        tag("div", svg.forest(curves.intervals(rows), title=f"pass@1 on {split} tasks"), class_="card wide"),
         tag("div", table([name for name, _ in known], cells), class_="card"),
     ]
     series, kinds = _by_kind(rows)
     if kinds:
         names = svg.legend([(one.name, one.colour) for one in series])
         chart = svg.bars(kinds, series, title="pass@1 by kind of bug")
-        shown += [tag("h2", "pass@1 by kind of bug"), tag("div", names, chart, class_="card")]
+        shown += [tag("h2", "pass@1 by kind of bug"), tag("div", names, chart, class_="card wide")]
     return shown
 
 
@@ -170,7 +169,11 @@ def _provenance(run: RunDir) -> Markup:
     facts = [["seed", str(run.config.run.seed)], ["reached", _reached(run)]]
     facts += [[key, value if isinstance(value, str) else json.dumps(value)] for key, value in known.items()]
     facts += [[key, str(value)] for key, value in dict(machine).items()]
-    settings = tag("details", tag("summary", "All settings (config.toml)"), tag("pre", dump(run.config)))
+    settings = tag(
+        "details",
+        tag("summary", "All settings (config.toml)"),
+        tag("pre", (run.path / "config.toml").read_text(encoding="utf-8")),
+    )
     return join(tag("div", table(["", ""], facts, class_="facts"), class_="card"), settings)
 
 

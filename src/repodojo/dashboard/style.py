@@ -46,6 +46,8 @@ p { margin: 0 0 10px; max-width: 90ch; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; }
 .card + .card { margin-top: 14px; }
 .grid .card, .tiles .card { margin: 0; }
+.wide { overflow-x: auto; }
+.wide svg { min-width: 640px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0 0; }
 .tiles b { display: block; font-size: 22px; font-weight: 620; font-variant-numeric: tabular-nums; }
 .tiles span { color: var(--soft); font-size: 13px; }

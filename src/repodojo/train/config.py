@@ -11,13 +11,16 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 from rapidfuzz import fuzz, process
 
 from repodojo.core.errors import ConfigError
 from repodojo.train.sections import Agent, Eval, Model, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
+
+if TYPE_CHECKING:
+    from repodojo.algorithms.recipes import Recipe
 
 
 class Config(Section):
@@ -50,6 +53,14 @@ class Needs:
         return name in self.settings or f"{name.partition('.')[0]}.*" in self.settings
 
 
+def recipe_of(config: Config) -> Recipe:
+    """The recipe that rl.recipe names, with the parts that [rl] gives; ConfigError where there is none of that name."""
+    from repodojo.algorithms.recipes import recipe  # imports torch, which reading a run must not wait for
+
+    given = {part: getattr(config.rl, part) for part in ("clip_low", "clip_high", "overlong")}
+    return recipe(config.rl.recipe, **{part: value for part, value in given.items() if value is not None})
+
+
 def _off_policy(config: Config) -> bool:
     return config.rl.minibatches > 1 or config.rollout.max_staleness > 0
 
@@ -68,6 +79,11 @@ RULES = (
         _off_policy,
         "with rl.minibatches = 1 and rollout.max_staleness = 0 every probability ratio is 1, so nothing is clipped",
     ),
+    Needs(
+        ("rl.max_refills",),
+        lambda c: recipe_of(c).drop_no_signal,
+        "this rl.recipe keeps groups without signal, so there is nothing to refill",
+    ),
 )
 
 
@@ -79,11 +95,12 @@ def idle_reason(config: Config, name: str) -> str:
 # ---------------------------------------------------------------- in
 
 
-def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+def load(path: Path | None, overrides: Sequence[str] = (), *, check: bool = True) -> Config:
     """The configuration in `path` (None: the defaults) with `section.key=value` overrides, later ones winning.
 
     A bare word is a text and `a,b` a list where the setting is one; everything else is read as TOML.
     ConfigError names the setting, the file or override it came from, and the nearest valid name or the reason.
+    `check` False leaves out the search for idle settings: for what a run has kept, which was checked when it was made.
     """
     values: dict[str, dict[str, Any]] = {}
     origins: dict[str, str] = {}
@@ -95,10 +112,21 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         values.setdefault(section, {})[key] = value
         origins[name] = origin
     config = _validated(values, origins)
+    if check:
+        _refuse_idle(config, origins)
+    return config
+
+
+def _refuse_idle(config: Config, origins: Mapping[str, str]) -> None:
+    if "rl" in config.run.stages:
+        try:
+            recipe_of(config)
+        except ConfigError as error:
+            origin = origins.get("rl.recipe", "default")
+            raise ConfigError(f"rl.recipe ({origin}): {error.cause}", way_out=error.way_out) from None
     for name, origin in origins.items():
         if reason := idle_reason(config, name):
             raise ConfigError(f"{name} ({origin}) would do nothing: {reason}", way_out="leave it out, or change that")
-    return config
 
 
 class _Given(NamedTuple):
@@ -146,7 +174,13 @@ def _parse(raw: str, kind: Any) -> Any:
 
 def _annotation(name: str) -> Any:
     section, _, key = name.partition(".")
-    return SECTIONS[section].model_fields[key].annotation
+    return _without_none(SECTIONS[section].model_fields[key].annotation)
+
+
+def _without_none(annotation: Any) -> Any:
+    """X for `X | None`: a setting that is not given has no spelling in TOML."""
+    args = get_args(annotation)
+    return next(a for a in args if a is not type(None)) if type(None) in args else annotation
 
 
 def _validated(values: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]) -> Config:
@@ -188,11 +222,15 @@ def dump(config: Config) -> str:
         lines += ["", f"[{section}]"]
         for key, value in getattr(config, section):
             reason = idle_reason(config, f"{section}.{key}")
-            lines.append(f"# {key} = {_toml(value)}  (idle: {reason})" if reason else f"{key} = {_toml(value)}")
+            line = f"{key} = {_toml(value)}"
+            unsaid = f"idle: {reason}" if reason else "not given" if value is None else ""
+            lines.append(f"# {line}  ({unsaid})" if unsaid else line)
     return "\n".join(lines[1:]) + "\n"
 
 
 def _toml(value: Any) -> str:
+    if value is None:
+        return "the recipe's own"
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, str):  # JSON's escapes are TOML's, but for DEL, which JSON leaves bare
@@ -217,7 +255,7 @@ def describe() -> list[Described]:
         section, _, key = name.partition(".")
         field = SECTIONS[section].model_fields[key]
         default = _toml(getattr(getattr(defaults, section), key))
-        rows.append(Described(name, _kind(field.annotation), default, field.description or ""))
+        rows.append(Described(name, _kind(_annotation(name)), default, field.description or ""))
     return rows
 
 

@@ -58,7 +58,7 @@ class RunDir:
     def __init__(self, path: Path, lock: Lock | None) -> None:
         self.path = path
         self._lock = lock
-        self.config: Config = load(path / "config.toml")
+        self.config: Config = load(path / "config.toml", check=False)
         self.provenance: dict[str, Any] = json.loads(_text(path / "provenance.json"))
         self.state = _state(path / "state.json")
         self.trajectories = TrajectoryStore(path / "trajectories.db", write=lock is not None)

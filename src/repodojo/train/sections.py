@@ -101,7 +101,7 @@ class Rft(Section):
 
 
 class Rl(Section):
-    """Reinforcement learning by a recipe."""
+    """Reinforcement learning by a recipe; what is None (not given) is as the recipe has it."""
 
     recipe: str = _at("grpo_pp", "named composition of advantage, loss and filters", min_length=1)
     steps: int = _at(40, "optimisation steps (batches)", ge=0)
@@ -109,12 +109,12 @@ class Rl(Section):
     learning_rate: float = _at(3e-4, "constant learning rate", gt=0)
     weight_decay: float = _at(0.0, "decoupled weight decay", ge=0)
     grad_clip: float = _at(1.0, "bound on the norm of the gradient", gt=0)
-    clip_low: float = _at(0.2, "the probability ratio is clipped below at 1 - clip_low", ge=0, le=1)
-    clip_high: float = _at(0.28, "the probability ratio is clipped above at 1 + clip_high", ge=0)
+    clip_low: float | None = _at(None, "the probability ratio is clipped below at 1 - clip_low", ge=0, le=1)
+    clip_high: float | None = _at(None, "the probability ratio is clipped above at 1 + clip_high", ge=0)
     minibatches: int = _at(2, "optimiser steps a batch is split into", ge=1)
     max_refills: int = _at(2, "rounds of new groups for those dropped without signal", ge=0)
-    overlong: Literal["penalise", "mask", "drop"] = _at(
-        "mask", "episodes cut off by a limit: lower their reward, mask their loss, or drop them before grouping"
+    overlong: Literal["penalise", "mask", "drop"] | None = _at(
+        None, "episodes cut off by a limit: lower their reward, mask their loss, or drop them before grouping"
     )
     eval_every: int = _at(0, "steps between evaluations; 0 evaluates only at the end", ge=0)
 

@@ -98,10 +98,11 @@ class Trackers:
 
 
 def open_trackers(run: RunDir) -> Trackers:
-    """The trackers that run.trackers names. The run directory always gets its metrics: a resume depends on them."""
-    made: list[Tracker] = [Jsonl(run)]
-    if "tensorboard" in run.config.run.trackers:
+    """The trackers that run.trackers names, and no other."""
+    named = run.config.run.trackers
+    made: list[Tracker] = [Jsonl(run)] if "jsonl" in named else []
+    if "tensorboard" in named:
         made.append(TensorBoard(run.path / "tensorboard"))
-    if "wandb" in run.config.run.trackers:
+    if "wandb" in named:
         made.append(WandB(run))
     return Trackers(made)
