@@ -60,13 +60,15 @@ class Engine:
         """Sample after `token_ids`; with a `session`, what is computed is kept for its next turn.
 
         Cancelling the call removes the request. EngineError where the engine failed or was closed; ValueError for
-        an empty prompt, an id outside the vocabulary, or a session that already has a call in flight.
+        an empty prompt, an id outside the vocabulary, a negative temperature, or a session with a call in flight.
         """
         if self._closed:
             raise EngineError("the engine is closed")
         ids = list(token_ids)
         if not ids or min(ids) < 0 or max(ids) >= self._model.architecture.vocabulary:
             raise ValueError("token_ids must be a non-empty sequence of ids within the vocabulary")
+        if params.temperature < 0:
+            raise ValueError(f"temperature {params.temperature} is negative")
         room = self._max_context - len(ids)
         if room <= 0 or params.max_tokens <= 0:
             return Completion((), (), (), finished="context" if room <= 0 else "length")
@@ -98,6 +100,11 @@ class Engine:
         self._model.load(weights)
         self._scheduler.forget(version)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any request is in flight."""
+        return self._scheduler.busy
+
     def stats(self) -> Stats:
         """Counters since the engine was made (the live object)."""
         return self._scheduler.stats
@@ -116,6 +123,8 @@ class Engine:
             while self._scheduler.busy:
                 await asyncio.sleep(0)  # whoever is ready to ask does so before the step
                 self._scheduler.step()
+        except EngineError as error:
+            self._scheduler.fail(error)
         except Exception as error:  # the edge of the engine: whoever waits must learn of it, whatever it was
             failure = EngineError(f"the engine failed: {error!r}")
             failure.__cause__ = error

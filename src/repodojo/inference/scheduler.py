@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from repodojo.core.errors import RepodojoError
+from repodojo.core.errors import EngineError, RepodojoError
 from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference.attention import PrefillAttention, Segment, batches, order, plan
 from repodojo.inference.fast import FastDecoder
@@ -278,6 +279,8 @@ class Scheduler:
         tokens, logprobs = draw(
             logits, [r.params.temperature for r in requests], [r.uniforms[len(r.tokens)] for r in requests]
         )
+        if not math.isfinite(sum(logprobs)):
+            raise EngineError(f"the weights of version {self.version} give log-probabilities that are not finite")
         self.stats.decoded_tokens += len(tokens)
         for session, request, token, logprob in zip(sessions, requests, tokens, logprobs, strict=True):
             session.slot.length += 1
