@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_run import HOSTILE, make_run, measured
+from synthetic_run import HOSTILE, episode, make_run, measured
 
 from repodojo.cli import main
 from repodojo.core.errors import RunError
@@ -17,7 +17,7 @@ from repodojo.dashboard.episodes import LONGEST, chosen, clipped
 from repodojo.dashboard.html import tag
 from repodojo.dashboard.report import curve_png, curve_svg, headline, write_report
 from repodojo.train.config import Config
-from repodojo.train.rundir import RunDir
+from repodojo.train.rundir import RunDir, RunState
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,23 @@ def test_the_episodes_to_read_are_of_different_ends(run: Path) -> None:
         assert len({row["id"] for _, row in picked}) == len(picked) >= 4
         assert picked[0][1]["tests_run"] == 1
         assert picked[0][1]["reward"] >= 1
+
+
+def test_observations_are_read_by_the_tokenizer_beside_the_weights(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    def save(folder: Path) -> None:
+        words = {"<unk>": 0, "what-it-was-shown": 1, "what-it-wrote": 2}
+        Tokenizer(WordLevel(words, unk_token="<unk>")).save(str(folder / "tokenizer.json"))
+
+    with RunDir.create(tmp_path / "run", Config()) as run:
+        run.add([episode("e", "t", good=True, tests=True, version=1)], stage="rl", step=1)
+        run.checkpoint("one", save)
+        run.commit(RunState("rl", 1), checkpoint="one")
+    page = write_report(tmp_path / "run").read_text()
+    assert "what-it-was-shown" in page
+    assert "what-it-wrote" not in page  # the text of an action is kept with it
 
 
 def test_a_run_that_has_done_nothing_has_a_report_too(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def write_atomically(path: Path, text: str) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Add one line; on failure the file is cut back to where it was."""
-    with path.open("ab") as file:
-        before = file.tell()
+    with path.open("ab", buffering=0) as file:  # a buffer would try again when it is closed
+        before, rest = file.tell(), line.encode() + b"\n"
         try:
-            file.write(line.encode() + b"\n")
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError as error:
             os.truncate(path, before)
