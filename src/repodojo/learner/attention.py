@@ -1,9 +1,9 @@
 """Attention over a pack: each stretch causal within itself, plus the shared stretches above it, merged exactly.
 
 A softmax over two sets of keys is the two softmaxes weighted by their log-sum-exps, and the backward pass of either
-part needs only the merged output and the merged log-sum-exp. So a shared prefix is read once for all rows that continue it,
-nothing is padded, and no mask is built. On the CPU this is PyTorch's flash kernel, called by its parts; elsewhere a
-dense mask a tree serves.
+part needs only the merged output and the merged log-sum-exp. So a shared prefix is read once for all rows that
+continue it, nothing is padded, and no mask is built. On the CPU this is PyTorch's flash kernel, called by its parts;
+elsewhere a dense mask a tree serves.
 """
 
 from __future__ import annotations

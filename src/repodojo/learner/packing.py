@@ -60,7 +60,7 @@ def pack(samples: Sequence[Sample], members: Sequence[int] | None = None) -> Pac
     chosen = list(range(len(samples))) if members is None else list(members)
     tokens = {index: _needed(samples[index]) for index in chosen}
     forest = Forest(tokens)
-    for indices in _groups(samples, chosen):
+    for indices in groups_of(samples, chosen):
         forest.add(indices)
     source, target, owner, offset = [], [], [], []
     for index in chosen:
@@ -91,7 +91,7 @@ def micro_batches(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     packs: list[Pack] = []
     members: list[int] = []
     rows = 0
-    for indices in _groups(samples, range(len(samples))):
+    for indices in groups_of(samples, range(len(samples))):
         for part, size in _parts([(i, _needed(samples[i])) for i in indices], token_budget):
             if members and rows + size > token_budget:
                 packs.append(pack(samples, members))
@@ -101,7 +101,7 @@ def micro_batches(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     return [*packs, pack(samples, members)] if members else packs
 
 
-def _groups(samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
+def groups_of(samples: Sequence[Sample], indices: Sequence[int]) -> list[list[int]]:
     """Indices by group, in order of first appearance."""
     groups: dict[str, list[int]] = {}
     for index in indices:

@@ -1,0 +1,216 @@
+"""Optimiser steps, supervised and by a recipe, exact under micro-batching and exactly resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from repodojo.algorithms.recipes import Recipe
+from repodojo.core.errors import ConfigError, RunError
+from repodojo.core.records import Batch, Sample
+from repodojo.inference.decoder import Decoder
+from repodojo.learner import optim
+from repodojo.learner.logprobs import packed_logprobs
+from repodojo.learner.objective import PerToken, Sums, policy_loss, rollout_logprobs, terms
+from repodojo.learner.optim import OptimizerSettings
+from repodojo.learner.packing import Pack, groups_of, micro_batches
+
+Metrics = dict[str, float]
+
+
+class Learner:
+    """Changes a decoder's weights.
+
+    dtype: "bfloat16" runs the forward under autocast (weights and optimiser stay float32)
+    token_budget: rows computed at a time, the bound on memory; changes no result
+    reference: the frozen model that a recipe's KL penalty pulls towards
+    max_skips: steps in a row with a non-finite loss or gradient before the run is stopped (RunError)
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        optimizer: OptimizerSettings | None = None,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        token_budget: int = 8192,
+        reference: Decoder | None = None,
+        seed: int = 0,
+        max_skips: int = 3,
+    ) -> None:
+        self.decoder = decoder
+        self.settings = optimizer or OptimizerSettings()
+        self.reference = reference
+        self.step = 0
+        self.skipped = 0
+        self._dtype, self._budget, self._max_skips = dtype, token_budget, max_skips
+        self._skipped_in_a_row = 0
+        self._optimizers = optim.build(decoder, self.settings)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def sft_step(self, samples: Sequence[Sample], weights: Sequence[float] | None = None) -> Metrics:
+        """One step on the mean of -log pi over action tokens, each counted with its sample's weight (default 1)."""
+        started = time.perf_counter()
+        weight_S = torch.ones(len(samples)) if weights is None else torch.tensor(list(weights), dtype=torch.float32)
+        tokens_S = torch.tensor([sum(s.loss_mask) for s in samples], dtype=torch.float32)
+        if len(weight_S) != len(samples):
+            raise ConfigError(f"{len(samples)} samples, {len(weight_S)} weights", way_out="give one weight a sample")
+        share_S = weight_S / max(float((weight_S.double() * tokens_S).sum()), 1e-12)
+
+        def loss(pack: Pack) -> Tensor:
+            logprobs_A, _ = packed_logprobs(self.decoder, pack, entropy=False)
+            return -(logprobs_A * share_S[pack.sample_A.cpu()].to(logprobs_A.device)).sum()
+
+        metrics = self._optimise(micro_batches(samples, self._budget), loss)
+        return {**metrics, "seconds": time.perf_counter() - started}
+
+    def rl_step(self, batch: Batch, recipe: Recipe, minibatches: int = 1) -> Metrics:
+        """One pass over the batch in `minibatches` optimiser steps, each on whole groups, drawn by the seed.
+
+        Metrics are means over action tokens, sums for tokens and rows, the worst for maxima. `mismatch_*` compares
+        the rollout's log-probs with the learner's own before its first step: |difference|.
+        """
+        started = time.perf_counter()
+        if recipe.kl and self.reference is None:
+            raise ConfigError(f"recipe '{recipe.name}' has a KL term", way_out="give the learner a reference model")
+        parts = self._minibatches(batch.samples, minibatches)
+        sums = Sums()
+        steps: list[Metrics] = []
+        olds: list[PerToken | None] = [None] * len(parts)
+        if recipe.old_logprobs == "learner" and len(parts) > 1:
+            olds = [self.logprobs(self.decoder, samples) for samples in parts]
+        for number, (samples, old) in enumerate(zip(parts, olds, strict=True)):
+            reference = self.logprobs(self.reference, samples) if recipe.kl and self.reference is not None else None
+            given = terms(samples, recipe, rollout_logprobs(samples), old, reference)
+
+            def loss(pack: Pack, given: Any = given, first: bool = number == 0) -> Tensor:
+                logprobs_A, entropy_A = packed_logprobs(self.decoder, pack)
+                if first:
+                    difference_A = (logprobs_A.detach() - given.rollout.of(pack).to(logprobs_A.device)).abs()
+                    sums.add(mismatch_mean=difference_A, mismatch_tokens=torch.ones_like(difference_A))
+                    sums.raise_to(mismatch_max=difference_A)
+                return policy_loss(logprobs_A, entropy_A, pack, given, sums)
+
+            steps.append(self._optimise(micro_batches(samples, self._budget), loss))
+        return {**_summary(steps, sums), "seconds": time.perf_counter() - started}
+
+    def logprobs(self, decoder: Decoder, samples: Sequence[Sample]) -> PerToken:
+        """Log-probs of the samples' action tokens under `decoder`, without gradients."""
+        found = PerToken(samples)
+        with torch.no_grad(), self._autocast():
+            for pack in micro_batches(samples, self._budget):
+                logprobs_A, _ = packed_logprobs(decoder, pack.to(self._device), entropy=False)
+                found.values_T[found.index(pack)] = logprobs_A.float().cpu()
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of all weights under their Hugging Face names, for a WeightSink."""
+        return {name: weight.detach().clone() for name, weight in self.decoder.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs besides the weights."""
+        return {
+            "step": self.step,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state_dict` was taken; ConfigError where the optimiser differs."""
+        if len(state["optimizers"]) != len(self._optimizers):
+            raise ConfigError(
+                "the saved state is of another optimiser", way_out="resume with the settings it began with"
+            )
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.skipped = int(state["step"]), int(state["skipped"])
+        self._skipped_in_a_row = int(state["skipped_in_a_row"])
+        self._generator.set_state(state["generator"])
+
+    # ------------------------------------------------------------ one optimiser step
+
+    def _optimise(self, packs: Sequence[Pack], loss: Callable[[Pack], Tensor]) -> Metrics:
+        """Gradients of all packs, then one step, or none where a number is not finite."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for pack in packs:
+            with self._autocast():
+                part = loss(pack.to(self._device))
+            part.backward()  # type: ignore[no-untyped-call]
+            total += float(part.detach())
+        metrics = {
+            "loss": total,
+            "tokens": float(sum(pack.target_A.numel() for pack in packs)),
+            "rows": float(sum(pack.rows for pack in packs)),
+            "grad_norm": 0.0,
+            "skipped": 0.0,
+        }
+        if packs:
+            norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), self.settings.grad_clip)
+            metrics["grad_norm"] = float(norm)
+            metrics["skipped"] = float(not self._apply(total, metrics["grad_norm"]))
+        metrics["learning_rate"] = self._optimizers[0].param_groups[0]["lr"]
+        return metrics
+
+    def _apply(self, loss: float, norm: float) -> bool:
+        """Step unless loss or gradient are not finite; RunError when that repeats."""
+        if not (abs(loss) < float("inf") and norm < float("inf")):
+            self.skipped += 1
+            self._skipped_in_a_row += 1
+            if self._skipped_in_a_row >= self._max_skips:
+                cause = f"{self._skipped_in_a_row} steps in a row had a non-finite loss ({loss}) or gradient ({norm})"
+                raise RunError(cause, way_out="go back to an earlier checkpoint with a lower learning rate")
+            return False
+        optim.set_rate(self._optimizers, self.settings.factor(self.step))
+        for optimizer in self._optimizers:
+            optimizer.step()
+        self.step += 1
+        self._skipped_in_a_row = 0
+        return True
+
+    def _minibatches(self, samples: Sequence[Sample], count: int) -> list[list[Sample]]:
+        """Whole groups in drawn order, dealt into `count` parts of near-equal numbers of groups."""
+        groups = groups_of(samples, range(len(samples)))
+        count = max(1, min(count, len(groups)))
+        order = torch.randperm(len(groups), generator=self._generator).tolist()
+        bounds = [len(groups) * part // count for part in range(count + 1)]
+        return [[samples[i] for k in order[a:b] for i in groups[k]] for a, b in itertools.pairwise(bounds)]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.decoder.output_weight.device
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self._dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+
+def _summary(steps: Sequence[Metrics], sums: Sums) -> Metrics:
+    """Metrics of the optimiser steps of one batch as one row."""
+    tokens = sum(step["tokens"] for step in steps)
+    of_first = sums.values.pop("mismatch_tokens", 0.0)
+    means = {name: value / max(tokens, 1.0) for name, value in sums.values.items()}
+    if "mismatch_mean" in means:
+        means["mismatch_mean"] = sums.values["mismatch_mean"] / max(of_first, 1.0)
+    count = max(len(steps), 1)
+    return {
+        "loss": sum(step["loss"] for step in steps) / count,
+        "grad_norm": sum(step["grad_norm"] for step in steps) / count,
+        "grad_norm_max": max(step["grad_norm"] for step in steps),
+        "tokens": tokens,
+        "rows": sum(step["rows"] for step in steps),
+        "skipped": sum(step["skipped"] for step in steps),
+        "learning_rate": steps[-1]["learning_rate"],
+        **means,
+        **sums.highest,
+    }
