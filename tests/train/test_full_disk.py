@@ -1,4 +1,4 @@
-"""A disk that takes no more (a limit on the size of files, which any user may set): a clear error, nothing half-written."""
+"""A full disk (here a limit on the size of files, which any user may set): a clear error, nothing half-written."""
 
 from __future__ import annotations
 
