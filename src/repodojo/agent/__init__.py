@@ -1,0 +1,1 @@
+"""What acts: the loop, the tools, the prompts, and scripted policies of the same interface."""

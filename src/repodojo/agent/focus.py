@@ -1,0 +1,70 @@
+"""Context that the harness retrieves: the definitions an issue speaks of, without their docstrings.
+
+A small model cannot afford to page through files; a large one may do without (`context = "none"`). What is shown is
+found from the symptom's names alone, never from the bug.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repodojo.agent.tools.base import View
+from repodojo.core.protocols import Sandbox
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Source lines for the prompt, and the editor view that they amount to."""
+
+    text: str
+    view: View
+
+
+async def retrieve(sandbox: Sandbox, focus: Sequence[str]) -> Listing | None:
+    """The first definition of `focus` ("pkg/mod.py::Class.name") that can be read; None where there is none."""
+    for item in focus:
+        path, _, name = item.partition("::")
+        try:
+            source = (await sandbox.read(path)).decode()
+            return listing(path, source, name)
+        except (OSError, UnicodeDecodeError, SyntaxError, LookupError):
+            continue
+    return None
+
+
+def listing(path: str, source: str, name: str) -> Listing:
+    """The definition's lines without docstring, dedented; LookupError where `name` is not defined in `source`."""
+    text, ranges = render(_find(ast.parse(source), name.split(".")), source.split("\n"))
+    return Listing(text, View(path, ranges))
+
+
+def render(node: Definition, lines: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """A definition's text without docstring and blank lines, dedented, and the line ranges it came from."""
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    last = node.end_lineno or node.lineno
+    ranges: tuple[tuple[int, int], ...] = ((first, last),)
+    doc = node.body[0]
+    if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str):
+        ranges = tuple(r for r in ((first, doc.lineno - 1), ((doc.end_lineno or doc.lineno) + 1, last)) if r[0] <= r[1])
+    shown = [line for a, b in ranges for line in lines[a - 1 : b] if line.strip()]
+    indent = len(lines[first - 1]) - len(lines[first - 1].lstrip())
+    return "\n".join(line[indent:] for line in shown), ranges
+
+
+def _find(tree: ast.Module, names: Sequence[str]) -> Definition:
+    body: list[ast.stmt] = tree.body
+    found = None
+    for name in names:
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        matches = [node for node in body if isinstance(node, kinds) and node.name == name]
+        if not matches:
+            raise LookupError(name)
+        found = matches[-1]
+        body = found.body
+    if found is None:
+        raise LookupError("no name")
+    return found

@@ -1,0 +1,131 @@
+"""One episode: prompt, then turns of sampled tokens and tool results, until it submits or meets a limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+
+from repodojo.agent import prompts
+from repodojo.agent.focus import retrieve
+from repodojo.agent.policy import Act, Actor, Moment
+from repodojo.agent.tools import ToolContext, Toolset
+from repodojo.core.errors import ToolFormatError
+from repodojo.core.protocols import ExecResult, Sandbox
+from repodojo.core.records import StopReason, Task, ToolCall, ToolResult, Turn
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.toolcalls import parse
+
+MOST_FORMAT_ERRORS = 3  # in a row; a policy that cannot write a call any more is stopped, not fed for ever
+
+
+@dataclass(frozen=True)
+class AgentLimits:
+    """Bounds of one episode. Tokens count what is sampled in a turn, context counts the whole conversation."""
+
+    max_turns: int = 8
+    max_tokens: int = 128
+    max_context: int = 1024
+    max_seconds: float = 600.0
+    context: str = "focus"
+
+
+@dataclass
+class Played:
+    """What an episode left behind, before anyone scores it."""
+
+    turns: list[Turn] = field(default_factory=list)
+    stop_reason: StopReason = "turns"
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+async def play(
+    task: Task,
+    actor: Actor,
+    sandbox: Sandbox,
+    chat: ChatFormat,
+    *,
+    tools: Toolset,
+    limits: AgentLimits,
+    memo: MutableMapping[tuple[str, str], ExecResult] | None = None,
+) -> Played:
+    """Play one episode. Outages (OutageError) pass through; everything the agent does wrong is fed back to it."""
+    start = time.monotonic()
+    context = ToolContext(task, sandbox, memo)
+    listing = await retrieve(sandbox, task.focus) if limits.context == "focus" else None
+    if listing is not None:
+        context.view = listing.view
+    opening = prompts.messages(task, listing)
+    observation = chat.prompt(opening, tools.schemas())
+    texts = [message["content"] for message in opening]
+    ids: list[int] = []
+    played = Played()
+    bad_turns = 0
+    try:
+        while True:
+            ids += observation
+            room = min(limits.max_tokens, limits.max_context - len(ids))
+            reason = _limit(limits, len(played.turns), room, time.monotonic() - start, bad_turns)
+            if reason is not None:
+                played.stop_reason = reason
+                break
+            act = await actor.act(Moment(ids, texts, room))
+            ids += act.token_ids
+            calls, results, error = await _carry_out(act, tools, context)
+            played.turns.append(_turn(observation, act, calls, results, error))
+            if context.submitted:
+                played.stop_reason = "submit"
+                break
+            bad_turns = bad_turns + 1 if error else 0
+            outputs = [result.output for result in results]
+            texts += [act.text, "\n".join(outputs)]
+            observation = chat.observation(outputs, stopped=act.stopped)
+        played.changes = dict(await sandbox.changes())
+    finally:
+        actor.close()
+    played.seconds = time.monotonic() - start
+    return played
+
+
+def _limit(limits: AgentLimits, turns: int, room: int, seconds: float, bad_turns: int) -> StopReason | None:
+    """The limit that is met, if any."""
+    if turns >= limits.max_turns:
+        return "turns"
+    if room <= 0:
+        return "context"
+    if seconds > limits.max_seconds:
+        return "time"
+    return "format" if bad_turns >= MOST_FORMAT_ERRORS else None
+
+
+async def _carry_out(act: Act, tools: Toolset, context: ToolContext) -> tuple[list[ToolCall], list[ToolResult], str]:
+    """Run a turn's calls in order up to the first malformed one, whose error is the last result."""
+    calls: list[ToolCall] = []
+    results: list[ToolResult] = []
+    for raw in parse(act.text):
+        try:
+            if isinstance(raw, ToolFormatError):
+                raise raw
+            tool, arguments = tools.check(raw)
+        except ToolFormatError as error:
+            results.append(ToolResult(prompts.format_error(error.kind, error.cause), f"format:{error.kind}"))
+            return calls, results, error.kind
+        calls.append(ToolCall(raw.name, raw.arguments))
+        results.append(await tools.run(tool, arguments, context))
+        if context.submitted:
+            break
+    return calls, results, ""
+
+
+def _turn(observation: list[int], act: Act, calls: list[ToolCall], results: list[ToolResult], error: str) -> Turn:
+    return Turn(
+        observation_ids=tuple(observation),
+        action_ids=act.token_ids,
+        logprobs=act.logprobs,
+        versions=act.versions,
+        text=act.text,
+        calls=tuple(calls),
+        results=tuple(results),
+        format_error=error,
+    )

@@ -1,0 +1,24 @@
+"""What the agent is told: one short system line, the issue, and the code that the harness retrieved."""
+
+from __future__ import annotations
+
+from repodojo.agent.focus import Listing
+from repodojo.core.records import Task
+
+SYSTEM = "Mend the bug with the tools, run the tests, then submit."
+
+
+def messages(task: Task, listing: Listing | None) -> list[dict[str, str]]:
+    """The opening of the conversation."""
+    parts = [task.instruction.rstrip()]
+    if task.interface:
+        parts.append(task.interface.rstrip())
+    if listing is not None:
+        head = "" if listing.view.path in task.instruction else f"{listing.view.path}:\n"
+        parts.append(f"{head}```python\n{listing.text}\n```")
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(parts)}]
+
+
+def format_error(kind: str, text: str) -> str:
+    """What the model reads after a malformed call."""
+    return f"format error ({kind}): {text}"

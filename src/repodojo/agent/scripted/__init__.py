@@ -1,0 +1,1 @@
+"""Policies without a model, of the same interface: references for every table, and the explorer behind the base."""

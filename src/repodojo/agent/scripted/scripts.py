@@ -1,0 +1,141 @@
+"""The scripted references of every table, and the random explorer that the base learns the tools from."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from repodojo.agent.policy import ScriptedPolicy, ScriptMaker
+from repodojo.agent.scripted.edits import Edit, Listing
+from repodojo.core.errors import ConfigError
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.toolcalls import render
+
+_CODE = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
+_COMMAND = re.compile(r"^Run `([^`]+)`", re.MULTILINE)
+SUBMIT = render("submit", {})
+UNDO = render("editor", {"command": "undo"})
+
+
+def code_of(texts: Sequence[str]) -> str:
+    """The listing that the opening shows ("" where the harness retrieved none)."""
+    match = _CODE.search(texts[1])
+    return match[1] if match else ""
+
+
+def run_tests(texts: Sequence[str]) -> str:
+    """The call that runs what the issue says to run."""
+    match = _COMMAND.search(texts[1])
+    return render("bash", {"command": match[1] if match else "python -m pytest -q"})
+
+
+def replace(edit: Edit) -> str:
+    """The call that makes an edit."""
+    return render("editor", {"command": "str_replace", "old_str": edit.old, "new_str": edit.new})
+
+
+def is_green(output: str) -> bool:
+    """Whether a test run's output reports passes and nothing else."""
+    last = output.rstrip().rsplit("\n", 1)[-1]
+    return bool(re.search(r"\d+ passed", last)) and not re.search(r"[1-9]\d* (failed|errors?)", last)
+
+
+class RandomEdit:
+    """One random well-typed edit, then submit."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+
+    def __call__(self, texts: Sequence[str]) -> str:
+        edit = Listing(code_of(texts)).draw(self.rng) if len(texts) == 2 else None
+        return replace(edit) if edit else SUBMIT
+
+
+class NegateFirstIf:
+    """The fixed shortcut: turn the first `if` around, then submit."""
+
+    def __init__(self, seed: int) -> None:
+        del seed  # a rule without chance
+
+    def __call__(self, texts: Sequence[str]) -> str:
+        if len(texts) > 2:
+            return SUBMIT
+        listing = Listing(code_of(texts))
+        rng = random.Random(0)
+        for candidate in listing.by_family.get("negation", ()):
+            if candidate.text.strip() == "if not":
+                edit = listing.edit(candidate, rng)
+                if edit is not None:
+                    return replace(edit)
+        return SUBMIT
+
+
+class TestedSearch:
+    """Random edits, each tested and undone if red, never the same twice; submits when green, or as its turns end."""
+
+    __test__ = False  # not a test class, whatever its name
+
+    def __init__(self, seed: int, tries: int = 7) -> None:
+        self.rng = random.Random(seed)
+        self.tries = tries
+        self.tried: set[tuple[str, str]] = set()
+
+    def __call__(self, texts: Sequence[str]) -> str:
+        if (len(texts) > 2 and is_green(texts[-1])) or len(self.tried) >= self.tries:
+            return SUBMIT
+        listing = Listing(code_of(texts))
+        for _ in range(50):
+            edit = listing.draw(self.rng)
+            if edit is not None and (edit.old, edit.new) not in self.tried:
+                undo = [UNDO] if self.tried else []
+                self.tried.add((edit.old, edit.new))
+                return "\n".join([*undo, replace(edit), run_tests(texts)])
+        return SUBMIT
+
+
+class Explorer:
+    """Random well-formed turns: edits, test runs, undos, looks around, sometimes a submit. It learns from nothing."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.states: list[str] = []  # the listing after each edit that stands, so that edits fit what is there
+
+    def __call__(self, texts: Sequence[str]) -> str:
+        rng = self.rng
+        self.states = self.states or [code_of(texts)]
+        if rng.random() < 0.12 and len(self.states) > 1:
+            return SUBMIT
+        if rng.random() < 0.04:
+            return self._look(texts)
+        calls = []
+        if len(self.states) > 1 and rng.random() < 0.6:
+            self.states.pop()
+            calls.append(UNDO)
+        edit = Listing(self.states[-1]).draw(rng) if rng.random() < 0.92 else None
+        if edit is not None:
+            self.states.append(self.states[-1].replace(edit.old, edit.new, 1))
+            calls.append(replace(edit))
+        if rng.random() < 0.8 or not calls:
+            calls.append(run_tests(texts))
+        return "\n".join(calls)
+
+    def _look(self, texts: Sequence[str]) -> str:
+        listing = Listing(code_of(texts))
+        if self.rng.random() < 0.5 and listing.names:
+            return render("search", {"query": self.rng.choice(listing.names)})
+        first = self.rng.randint(1, 90)
+        return render("editor", {"command": "view", "view_range": [first, first + self.rng.randint(3, 9)]})
+
+
+def scripted(name: str, chat: ChatFormat, *, tries: int) -> ScriptedPolicy:
+    """A policy by name; `tries` bounds tested-search, so that it gets as many as a model's turns allow."""
+    makers: dict[str, ScriptMaker] = {
+        "random-edit": RandomEdit,
+        "negate-first-if": NegateFirstIf,
+        "tested-search": lambda seed: TestedSearch(seed, tries),
+        "explorer": Explorer,
+    }
+    if name not in makers:
+        raise ConfigError(f"no policy '{name}'", way_out=f"use one of {', '.join(makers)}")
+    return ScriptedPolicy(name, makers[name], chat)

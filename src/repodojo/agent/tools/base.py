@@ -1,0 +1,77 @@
+"""What a tool is: a pydantic schema, from which prompt, parser and validation all come, and an action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from repodojo.core.protocols import ExecResult, Sandbox
+from repodojo.core.records import Task, ToolResult
+
+
+class Arguments(BaseModel):
+    """Base of a tool's arguments: unknown ones are refused, types are not guessed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+@dataclass
+class View:
+    """What the editor last showed: a file and, within it, ranges of lines (1-based, inclusive; empty: all)."""
+
+    path: str = ""
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass
+class ToolContext:
+    """What the tools of one episode share.
+
+    `memo` remembers what the task's own visible command printed for a state of the source; None switches that off.
+    `untracked` becomes true once any other command ran: the box may then hold state that the source does not show.
+    """
+
+    task: Task
+    sandbox: Sandbox
+    memo: MutableMapping[tuple[str, str], ExecResult] | None = None
+    view: View = field(default_factory=View)
+    undo: list[tuple[str, bytes | None]] = field(default_factory=list)
+    untracked: bool = False
+    submitted: bool = False
+
+
+class Tool(Protocol):
+    """One tool. `run` never raises for what the agent did wrong: that is a ToolResult with an error."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def arguments(self) -> type[Arguments]: ...
+
+    async def run(self, arguments: Any, context: ToolContext) -> ToolResult: ...
+
+
+def schema(tool: Tool) -> dict[str, Any]:
+    """The tool as an OpenAI-style function, which chat templates render."""
+    parameters = tool.arguments.model_json_schema()
+    properties = {name: _plain(p) for name, p in parameters.get("properties", {}).items()}
+    function: Mapping[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": {"type": "object", "properties": properties, "required": parameters.get("required", [])},
+    }
+    return {"type": "function", "function": dict(function)}
+
+
+def _plain(field_schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Optional fields read as their type: models need not know how pydantic writes `X | None`."""
+    plain = {k: v for k, v in field_schema.items() if k not in ("title", "default", "anyOf")}
+    options = [o for o in field_schema.get("anyOf", ()) if o.get("type") != "null"]
+    return plain | (options[0] if options else {})

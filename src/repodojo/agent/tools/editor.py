@@ -1,0 +1,180 @@
+"""`editor`: view, create, str_replace, insert, undo; it remembers the file and the lines that it last showed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from repodojo.agent.tools.base import Arguments, ToolContext, View
+from repodojo.core.records import ToolResult
+
+NEEDS = {"create": ("path", "file_text"), "str_replace": ("old_str", "new_str"), "insert": ("insert_line", "new_str")}
+MOST_LINES = 400
+
+
+class EditorArguments(Arguments):
+    """What `editor` takes; which of it is needed depends on the command."""
+
+    command: Literal["view", "create", "str_replace", "insert", "undo"] = Field(description="What to do.")
+    path: str | None = Field(default=None, description="File to work on; the one last shown if left out.")
+    view_range: list[int] | None = Field(default=None, description="view: first and last line.", max_length=2)
+    file_text: str | None = Field(default=None, description="create: the whole text.")
+    old_str: str | None = Field(default=None, description="str_replace: text that stands there exactly once.")
+    new_str: str | None = Field(default=None, description="str_replace, insert: the new text.")
+    insert_line: int | None = Field(default=None, description="insert: line after which to insert; 0 is the top.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> EditorArguments:
+        missing = [name for name in NEEDS.get(self.command, ()) if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{self.command} needs {' and '.join(missing)}")
+        if self.view_range is not None and len(self.view_range) != 2:
+            raise ValueError("view_range is [first, last]")
+        return self
+
+
+class EditError(Exception):
+    """What the agent asked cannot be done; `kind` is short and countable, the text is for the agent."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Editor:
+    """Edits files in the box. A str_replace looks in the lines last shown first, then in the whole file."""
+
+    name = "editor"
+    description = "View, create and edit files."
+    arguments = EditorArguments
+
+    async def run(self, arguments: EditorArguments, context: ToolContext) -> ToolResult:
+        try:
+            if arguments.command == "undo":
+                return ToolResult(await self._undo(context))
+            path = arguments.path or context.view.path
+            if not path:
+                raise EditError("no-path", "name a path")
+            if arguments.command == "view":
+                return ToolResult(await self._view(path, arguments, context))
+            return ToolResult(await self._change(path, arguments, context))
+        except EditError as error:
+            return ToolResult(str(error), error.kind)
+
+    async def _view(self, path: str, arguments: EditorArguments, context: ToolContext) -> str:
+        if path.endswith("/") or path == ".":
+            return "\n".join(await self._list(path, context))
+        lines = (await _read(path, context)).split("\n")
+        first, last = arguments.view_range or (1, len(lines))
+        if not 1 <= first <= len(lines):
+            raise EditError("bad-range", f"{path} has {len(lines)} lines")
+        last = min(last, len(lines), first + MOST_LINES - 1)
+        context.view = View(path, ((first, last),) if arguments.view_range else ())
+        shown = [f"{number:6}\t{line}" for number, line in enumerate(lines[first - 1 : last], first)]
+        return "\n".join([*shown, f"[{len(lines)} lines in all]"] if last < len(lines) else shown)
+
+    async def _list(self, path: str, context: ToolContext) -> list[str]:
+        try:
+            return await context.sandbox.listdir(path)
+        except OSError as error:
+            raise EditError("no-file", f"{path}: {error.strerror or error}") from None
+
+    async def _change(self, path: str, arguments: EditorArguments, context: ToolContext) -> str:
+        if arguments.command == "create":
+            old, new, said = await _read_or_none(path, context), arguments.file_text or "", f"wrote {path}"
+        else:
+            old = await _read(path, context)
+            new, line = replaced(old, arguments, context.view if path == context.view.path else View())
+            said = f"edited line {line}"
+        context.undo.append((path, None if old is None else old.encode()))
+        try:
+            await context.sandbox.write(path, new.encode())
+        except OSError as error:
+            context.undo.pop()
+            raise EditError("not-written", f"{path}: {error.strerror or error}") from None
+        if path != context.view.path:
+            context.view = View(path)
+        elif old is not None and arguments.command != "create":
+            context.view = _shifted(context.view, line, new.count("\n") - old.count("\n"))
+        return said
+
+    async def _undo(self, context: ToolContext) -> str:
+        if not context.undo:
+            raise EditError("nothing-to-undo", "nothing to undo")
+        path, before = context.undo.pop()
+        lines_now = (await _read_or_none(path, context) or "").count("\n")
+        await context.sandbox.write(path, before)
+        if path == context.view.path and before is not None:
+            context.view = _shifted(context.view, 0, before.decode().count("\n") - lines_now)
+        return "undid the last edit"
+
+
+def replaced(text: str, arguments: EditorArguments, view: View) -> tuple[str, int]:
+    """The text after a str_replace or insert, and the 1-based line where it changed."""
+    if arguments.command == "insert":
+        lines = text.split("\n")
+        at = arguments.insert_line or 0
+        if not 0 <= at <= len(lines):
+            raise EditError("bad-range", f"the file has {len(lines)} lines")
+        return "\n".join([*lines[:at], arguments.new_str or "", *lines[at:]]), at + 1
+    old, new = arguments.old_str or "", arguments.new_str or ""
+    if old == new or not old:
+        raise EditError("no-change", "old_str is empty" if not old else "old_str and new_str are the same")
+    at = find_once(text, old, view)
+    return text[:at] + new + text[at + len(old) :], text.count("\n", 0, at) + 1
+
+
+def find_once(text: str, old: str, view: View) -> int:
+    """Where `old` stands: once within the lines last shown, else once in the file; EditError otherwise."""
+    spans = [_span(text, first, last) for first, last in view.ranges] or [(0, len(text))]
+    hits = [hit for start, end in spans for hit in _occurrences(text, old, start, end)]
+    if not hits and view.ranges:
+        hits = _occurrences(text, old, 0, len(text))
+    if len(hits) != 1:
+        said = "not found" if not hits else f"found {len(hits)} times, give more context"
+        raise EditError("not-found" if not hits else "not-unique", f"old_str {said}")
+    return hits[0]
+
+
+def _span(text: str, first: int, last: int) -> tuple[int, int]:
+    """Offsets of lines first..last (1-based, inclusive)."""
+    lines = text.split("\n")
+    start = sum(len(line) + 1 for line in lines[: first - 1])
+    return start, start + sum(len(line) + 1 for line in lines[first - 1 : last])
+
+
+def _occurrences(text: str, old: str, start: int, end: int) -> list[int]:
+    """Offsets of `old` within [start, end), overlapping ones too, at most 20: more than one is an error anyway."""
+    hits: list[int] = []
+    at = text.find(old, start, end)
+    while at >= 0 and len(hits) < 20:
+        hits.append(at)
+        at = text.find(old, at + 1, end)
+    return hits
+
+
+def _shifted(view: View, line: int, by: int) -> View:
+    """The ranges after `by` lines were added at `line` (0: where is unknown, so only the last range grows)."""
+    if not by or not view.ranges:
+        return view
+    moved = [(a + by if 0 < line < a else a, b + by if line <= b else b) for a, b in view.ranges]
+    return View(view.path, tuple(moved) if line else (*view.ranges[:-1], (view.ranges[-1][0], view.ranges[-1][1] + by)))
+
+
+async def _read(path: str, context: ToolContext) -> str:
+    try:
+        return (await context.sandbox.read(path)).decode()
+    except UnicodeDecodeError:
+        raise EditError("not-text", f"{path} is not text") from None
+    except OSError as error:
+        raise EditError("no-file", f"{path}: {error.strerror or 'no such file'}") from None
+
+
+async def _read_or_none(path: str, context: ToolContext) -> str | None:
+    try:
+        return await _read(path, context)
+    except EditError as error:
+        if error.kind == "not-text":
+            raise
+        return None

@@ -1,0 +1,84 @@
+"""Conversations as tokens, by the tokenizer's own chat template, rendered once and only ever appended to.
+
+What was sampled is never tokenised again: a later observation is the text that the template puts between an assistant
+turn and the next, encoded alone and appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repodojo.core.errors import CheckpointError
+
+_MARK = "\u241e\u241e"
+
+
+class ChatFormat:
+    """Renders prompts and observations for one tokenizer. `stop_ids` end an assistant turn."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise CheckpointError("the tokenizer has no chat template", way_out="use an instruct model's tokenizer")
+        self.tokenizer = tokenizer
+        self.stop_ids: tuple[int, ...] = (int(tokenizer.eos_token_id),)
+        self._between = self._template_between_turns()
+
+    @classmethod
+    def load(cls, path: Path) -> ChatFormat:
+        """The format of the tokenizer in a model folder."""
+        from transformers import AutoTokenizer  # takes over a second to import
+
+        try:
+            return cls(AutoTokenizer.from_pretrained(str(path), local_files_only=True))
+        except (OSError, ValueError) as error:
+            way_out = "save tokenizer and model in one folder"
+            raise CheckpointError(f"no usable tokenizer in '{path}': {error}", way_out=way_out) from error
+
+    def prompt(self, messages: Sequence[Mapping[str, str]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Tokens up to where the assistant begins to write."""
+        text = self.tokenizer.apply_chat_template(
+            list(messages), tools=list(tools), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        return self.encode(text)
+
+    def observation(self, outputs: Sequence[str], *, stopped: bool) -> list[int]:
+        """Tokens from the end of an assistant turn to the start of the next, tool outputs between.
+
+        `stopped` says that the policy sampled the end-of-turn token itself; else it is added here, unsampled.
+        """
+        head, joint, tail = self._between
+        text = head + joint.join(outputs) + tail
+        ids = self.encode(text)
+        return ids[1:] if stopped and ids and ids[0] in self.stop_ids else ids
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of text, nothing added."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of tokens, end-of-turn tokens left out."""
+        kept = [i for i in ids if i not in self.stop_ids]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _template_between_turns(self) -> tuple[str, str, str]:
+        """What the template writes before, between and after tool outputs, found by rendering marks."""
+        call = {"type": "function", "function": {"name": "submit", "arguments": {}}}
+        messages = [
+            {"role": "user", "content": "u"},
+            {"role": "assistant", "content": _MARK, "tool_calls": [call]},
+            {"role": "tool", "content": f"{_MARK}1"},
+            {"role": "tool", "content": f"{_MARK}2"},
+        ]
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        eos = str(self.tokenizer.eos_token)
+        after = text.split(_MARK, 1)[1]
+        cut = after.find(eos)
+        parts = after[max(cut, 0) :].replace(f"{_MARK}1", _MARK).replace(f"{_MARK}2", _MARK).split(_MARK)
+        if cut < 0 or len(parts) != 3:
+            cause = "the chat template does not render tool results"
+            raise CheckpointError(cause, way_out="use a model whose template knows the 'tool' role")
+        return parts[0], parts[1], parts[2]

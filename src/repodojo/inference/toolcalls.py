@@ -1,0 +1,54 @@
+"""Tool calls in Qwen3's chat form: `<tool_call>` + one JSON object + `</tool_call>`, any number in a turn."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repodojo.core.errors import ToolFormatError
+
+_BLOCK = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class RawCall:
+    """A call as written: JSON was sound, the tool's own schema has not been asked yet."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+def parse(text: str) -> list[RawCall | ToolFormatError]:
+    """The calls of one assistant turn in order, each sound or the error that names what is wrong with it.
+
+    >>> parse('<tool_call>\\n{"name": "submit", "arguments": {}}\\n</tool_call>')
+    [RawCall(name='submit', arguments={})]
+    >>> [e.kind for e in parse("I am done.")]
+    ['no-call']
+    """
+    blocks = _BLOCK.findall(text)
+    if not blocks:
+        return [ToolFormatError("no-call", "the turn holds no <tool_call>")]
+    return [_parse_block(block.strip()) for block in blocks]
+
+
+def _parse_block(block: str) -> RawCall | ToolFormatError:
+    try:
+        data = json.loads(block)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return ToolFormatError("bad-json", f"not JSON: {getattr(error, 'msg', 'nested too deep')}")
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        return ToolFormatError("not-an-object", 'a call is {"name": ..., "arguments": {...}}')
+    arguments = data.get("arguments", {})
+    if not isinstance(arguments, dict):
+        return ToolFormatError("not-an-object", "arguments must be an object")
+    return RawCall(data["name"], arguments)
+
+
+def render(name: str, arguments: Mapping[str, Any]) -> str:
+    """The text that `parse` reads back."""
+    body = json.dumps({"name": name, "arguments": dict(arguments)}, ensure_ascii=False)
+    return f"<tool_call>\n{body}\n</tool_call>"
