@@ -16,6 +16,7 @@ from repodojo.agent.tools import default_tools
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import Environment, Grader, Source, Task
 from repodojo.inference.chat import ChatFormat
+from repodojo.tasks.instruction import instruction
 from repodojo.train.pretrain.corpus import Function
 
 LITERALS: tuple[str, ...] = (
@@ -132,12 +133,10 @@ def varied(report: str, rng: random.Random) -> str:
 def exercise(function: Function, rng: random.Random) -> Task:
     """A task-shaped record around a sound function."""
     failing = failing_report(function, rng)
-    verb = "raises an error" if re.search(r"got: \w+Error", failing) else "gives a wrong result"
-    instruction = f"`{function.name}` in {function.path} {verb}.\n{failing}\nRun `repro` to see it fail."
     return Task(
         id=f"{function.path}::{function.name}",
         source=Source("pretraining"),
-        instruction=instruction,
+        instruction=instruction(function.path, function.name, failing),
         environment=Environment(),
         grader=Grader(),
         visible_command="repro",
@@ -149,7 +148,7 @@ async def transcript(function: Function, chat: ChatFormat, seed: int, limits: Ag
     """One random episode on a function."""
     rng = random.Random(seed)
     task = exercise(function, rng)
-    report = task.instruction.split("\n", 1)[1].rsplit("\n", 1)[0]
+    report = task.instruction.split("\n", 1)[1].rsplit("\n", 2)[0]
     actor = scripts.scripted("explorer", chat, tries=0).actor(rng.randrange(1 << 30))
     box = OneFile(function, report, rng)
     return await play(task, actor, box, chat, tools=default_tools(OBSERVATION_CHARS), limits=limits)
