@@ -20,17 +20,21 @@ WORK_DIR = "/testbed"
 
 
 def put_tree(layout: Layout, store: Path) -> str:
-    """Copy the package (without its test files) to `store/trees/<hash>`, and return the hash of its contents."""
+    """Copy the package to `store/trees/<hash>`, its test files emptied, and return the hash of its contents.
+
+    The empty files keep the names that a task may fill with a visible test; what they held stays on the host.
+    """
     digest = hashlib.sha256()
     contents: dict[str, bytes] = {}
     for relative in sorted(layout.files):
         contents[relative] = (layout.root / relative).read_bytes()
+    contents |= dict.fromkeys(layout.tests, b"")
     contents[f"{_egg(layout)}/PKG-INFO"] = _pkg_info(layout).encode()
     for relative, data in sorted(contents.items()):
         digest.update(f"{relative}\0{len(data)}\0".encode() + data)
     name = digest.hexdigest()[:16]
     if not (store / "trees" / name).is_dir():
-        with _filling(store / "trees", name) as folder:
+        with filling(store / "trees", name) as folder:
             for relative, data in contents.items():
                 (folder / relative).parent.mkdir(parents=True, exist_ok=True)
                 (folder / relative).write_bytes(data)
@@ -38,7 +42,7 @@ def put_tree(layout: Layout, store: Path) -> str:
 
 
 def put_site(layout: Layout, store: Path) -> str:
-    """Install the package's dependencies to `store/sites/<hash>`; "" where it has none. Wheels only: nothing is built."""
+    """Install the package's dependencies to `store/sites/<hash>`; "" where there are none. Wheels only."""
     wanted = sorted(set(_requirements(layout)))
     if not wanted:
         return ""
@@ -46,7 +50,7 @@ def put_site(layout: Layout, store: Path) -> str:
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     if (store / "sites" / name).is_dir():
         return name
-    with _filling(store / "sites", name) as folder:
+    with filling(store / "sites", name) as folder:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary", ":all:"]
         done = subprocess.run(
             [*command, "--disable-pip-version-check", "--target", str(folder), *wanted],
@@ -93,7 +97,7 @@ def _pkg_info(layout: Layout) -> str:
     return f"Metadata-Version: 2.1\nName: {layout.name}\nVersion: {layout.version or '0'}\n"
 
 
-class _filling:
+class filling:
     """A folder that appears whole or not at all."""
 
     def __init__(self, parent: Path, name: str) -> None:

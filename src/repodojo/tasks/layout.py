@@ -75,6 +75,16 @@ def layout_of(root: Path, name: str = "") -> Layout:
     )
 
 
+def read_source(path: Path) -> str:
+    """A Python file with its line ends as they are, "" where it is not plain UTF-8."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            text = stream.read()
+    except UnicodeDecodeError:
+        return ""
+    return "" if text.startswith("\ufeff") else text
+
+
 def canonical(name: str) -> str:
     """A distribution's name in its canonical form (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,8 +1,9 @@
 """Runs many small variations of one repository in one box: `python -m boxbatch`, for the making of tasks.
 
 Standard input: `{"seconds": 3, "docstrings": {id: text}, "modules": [path, ...], "jobs": [{"key", "edits", "writes",
-"visible", "hidden"}, ...]}`. Each job is written to the box's own files, tried in forked children as `boxrun` would,
-and taken back. The hidden ids run only where a visible one fails. One line of JSON a job goes to REPODOJO_REPORT_FD.
+"visible", "hidden", "gate"}, ...]}`. Each job is written to the box's own files, tried in a forked child as `boxrun`
+would, and taken back. With a gate, the hidden ids run only where a visible one fails. One line of JSON a job goes to
+REPODOJO_REPORT_FD.
 
 Byte code of the sound modules is kept in a private folder, and modules from outside the repository are imported once
 before the forks; a changed file gets a modification time of its own, so that stale byte code cannot be taken for it.
@@ -10,6 +11,7 @@ before the forks; a changed file gets a modification time of its own, so that st
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -21,12 +23,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIRST_STAMP = 1_000_000
+PYTEST_PARTS = ["capture", "debugging", "faulthandler", "fixtures", "helpconfig", "junitxml", "legacypath", "logging", "main", "mark", "monkeypatch", "pastebin", "python", "raises", "recwarn", "reports", "runner", "setuponly", "setupplan", "skipping", "stepwise", "subtests", "terminal", "threadexception", "tmpdir", "unittest", "unraisableexception", "assertion.rewrite", "assertion.util", "nodes"]
+"""What a pytest session loads, imported once before the forks; a version that lacks one does without."""
 
 
 def main() -> int:
     """Exit code 0 once every job has had its line."""
     work = json.load(sys.stdin)
     report = int(os.environ["REPODOJO_REPORT_FD"])
+    importlib.import_module("pytest")
+    for name in PYTEST_PARTS:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(f"_pytest.{name}")
     folder = tempfile.mkdtemp()
     sys.pycache_prefix = folder
     try:
@@ -85,7 +93,9 @@ def one(job: Mapping[str, Any], docstrings: Mapping[str, str], limit: float, sta
     undo = apply(job, stamp)
     try:
         explain = any(name.startswith("pytest:") for name in job["visible"])
-        options = boxrun.Options(limit, explain, docstrings=docstrings, gate=tuple(job["visible"]))
+        options = boxrun.Options(
+            limit, explain, docstrings=docstrings, gate=tuple(job["visible"]) if job["gate"] else ()
+        )
         results = boxrun.Supervisor([*job["visible"], *job["hidden"]], options, boxchild.run).run()
     finally:
         for path, (text, times) in undo.items():

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import CodeType, FrameType, ModuleType
@@ -153,10 +154,16 @@ def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
     import pytest
 
     nodes = [name.removeprefix("pytest:") for name in names]
-    plugin = Reporter(set(nodes), options, send)
+    plugin = Reporter(options, send)
     send("start", names[0], "")
     flags = ["-q", "--noconftest", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:doctest"]
-    flags += ["-p", "no:warnings", "--tb=short", f"--assert={'rewrite' if options.explain else 'plain'}"]
+    flags += [
+        "--continue-on-collection-errors",
+        "-p",
+        "no:warnings",
+        "--tb=short",
+        f"--assert={'rewrite' if options.explain else 'plain'}",
+    ]
     pytest.main([*flags, *nodes], plugins=[plugin])
     for node in nodes:
         if node not in plugin.done:
@@ -165,35 +172,47 @@ def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
 
 
 class Reporter:
-    """A pytest plugin that passes each outcome to the parent as soon as it is known."""
+    """A pytest plugin that tells the parent each outcome as soon as it is known.
 
-    def __init__(self, nodes: set[str], options: Wishes, send: Send) -> None:
-        self.nodes, self.trace, self.send = nodes, options.trace, send
+    A parametrised test is one id: it passes where every one of its cases does.
+    """
+
+    def __init__(self, options: Wishes, send: Send) -> None:
+        self.trace, self.send = options.trace, send
+        self.left: Counter[str] = Counter()
         self.done: set[str] = set()
         self.broken: dict[str, str] = {}
         self.bad: dict[str, tuple[str, str]] = {}
-        self.touched: set[str] = set()
+        self.touched: dict[str, set[str]] = {}
         self.tracer: Any = None
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        self.left = Counter(base(item.nodeid) for item in session.items)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         random.seed(0)
-        self.send("start", f"pytest:{nodeid}", "")
+        self.send("start", f"pytest:{base(nodeid)}", "")
         self.tracer = tracing(self.trace)
-        self.touched = self.tracer.__enter__()
+        self.touched.setdefault(base(nodeid), set())
+        self.now = self.tracer.__enter__()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.skipped or hasattr(report, "wasxfail"):
-            self.bad.setdefault(report.nodeid, ("skipped", "got: skipped"))
+            self.bad.setdefault(base(report.nodeid), ("skipped", "got: skipped"))
         elif report.failed:
             status = "failed" if report.when == "call" else "error"
-            self.bad.setdefault(report.nodeid, (status, failing_lines(report)))
+            self.bad.setdefault(base(report.nodeid), (status, failing_lines(report)))
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self.tracer.__exit__(None, None, None)
-        if self.trace:
-            self.send("touched", f"pytest:{nodeid}", sorted(self.touched))
-        self.done.add(nodeid)
-        self.send("done", f"pytest:{nodeid}", *self.bad.get(nodeid, ("passed", "")))
+        name = base(nodeid)
+        self.touched[name] |= self.now
+        self.left[name] -= 1
+        if self.left[name] == 0:
+            if self.trace:
+                self.send("touched", f"pytest:{name}", sorted(self.touched[name]))
+            self.done.add(name)
+            self.send("done", f"pytest:{name}", *self.bad.get(name, ("passed", "")))
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
@@ -201,6 +220,11 @@ class Reporter:
             self.broken[report.nodeid] = (
                 "got: " + (rows[-1][1:].strip() if rows else "the test file does not load")[:200]
             )
+
+
+def base(nodeid: str) -> str:
+    """A node id without its parameters."""
+    return nodeid.partition("[")[0]
 
 
 def failing_lines(report: Any) -> str:

@@ -4,7 +4,7 @@ An id is `doctest:pkg/mod.py::name` (one docstring) or `pytest:tests/test_x.py::
 repository forks a child that does. The child says what each example printed, and the parent compares: the code under
 test holds neither the verdict nor the report's descriptor. If a child dies or hangs, the id that it was at becomes
 "error" and a new child goes on with the next. `--report` writes JSON to the descriptor named by REPODOJO_REPORT_FD:
-`{"complete": true, "tests": {id: status}, "failures": {id: text}, "touched": {id: [definition, ...]}}`.
+`{"complete": true, "tests": {id: status}, "failures": {id: text}, "touched": {id: [name, ...]}, "seconds": {id: s}}`.
 `--stdin` reads `{"docstrings": {id: text}}` first: those examples count, whatever the files say now.
 What pytest reports does come from the process under test; only doctest verdicts are the parent's own.
 """
@@ -16,12 +16,13 @@ import doctest
 import importlib
 import json
 import os
+import re
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -35,7 +36,7 @@ class Options:
     `gate`: where all of these pass, what comes after them is not run (its status stays open).
     """
 
-    seconds: float = 5.0
+    seconds: float = 3.0
     explain: bool = False
     trace: bool = False
     docstrings: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Results:
     tests: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     touched: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def text(self, details: int = 1) -> str:
         """What a person (or a very small model) reads: at most `details` failures, then the count."""
@@ -62,7 +64,8 @@ class Results:
 
 
 def clip(text: str, lines: int = 3) -> str:
-    """At most `lines` lines of WIDTH characters."""
+    """At most `lines` lines of WIDTH characters; memory addresses, which change from run to run, are left out."""
+    text = re.sub(r"0x[0-9a-f]{6,}", "0x...", text)
     rows = [row if len(row) <= WIDTH else row[: WIDTH - 3] + "..." for row in text.strip("\n").splitlines()]
     return "\n".join(rows if len(rows) <= lines else [*rows[:lines], "..."])
 
@@ -77,6 +80,7 @@ class Supervisor:
         self.current = ""
         self.examples: list[doctest.Example] = []
         self.seen = 0
+        self.began = 0.0
         self.results = Results()
 
     def run(self) -> Results:
@@ -97,6 +101,7 @@ class Supervisor:
         if name in self.results.failures and status == "passed":
             status = "failed"
         self.results.tests[name] = status
+        self.results.seconds[name] = round(time.perf_counter() - self.began, 4) if name == self.current else 0.0
         if status != "passed":
             self.results.failures.setdefault(name, detail or f"got: {status}")
 
@@ -157,7 +162,7 @@ class Supervisor:
         if name not in self.ids or name in self.results.tests:
             return False
         if kind == "start":
-            self.current, self.seen = name, 0
+            self.current, self.seen, self.began = name, 0, time.perf_counter()
             text = self.options.docstrings.get(name, rest[0])
             try:
                 self.examples = doctest.DocTestParser().get_examples(text or "")
@@ -238,16 +243,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stdin", action="store_true", help="read docstrings as JSON from standard input")
     parser.add_argument("--trace", action="store_true", help="report the definitions that each id calls")
     parser.add_argument("--examples", type=int, default=1, help="failures shown in full")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time an id may take")
+    parser.add_argument("--seconds", type=float, default=3.0, help="time an id may take")
     parser.add_argument("ids", nargs="+")
     chosen = parser.parse_args(arguments)
     docstrings = json.load(sys.stdin)["docstrings"] if chosen.stdin else {}
     options = Options(chosen.seconds, not chosen.report, chosen.trace, docstrings)
     results = Supervisor(chosen.ids, options, boxchild.run).run()
     if chosen.report:
-        body = {"complete": True, "tests": results.tests, "failures": results.failures, "touched": results.touched}
         with os.fdopen(int(os.environ["REPODOJO_REPORT_FD"]), "w") as stream:
-            json.dump(body, stream)
+            json.dump({"complete": True, **asdict(results)}, stream)
     else:
         print(results.text(chosen.examples), end="")
     return 0 if all(status == "passed" for status in results.tests.values()) else 1

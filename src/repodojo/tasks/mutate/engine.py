@@ -26,8 +26,14 @@ PER_KIND = 12
 """Mutants of one kind that a function gives at most; a long one would give thousands of wrong variables."""
 
 
-def mutants(source: str, function: FunctionInfo, rng: random.Random, kinds: Sequence[str] = KINDS) -> list[Mutant]:
-    """Every mutant of a function of `source`, kinds taking turns, in an order drawn from `rng`.
+def mutants(
+    source: str,
+    function: FunctionInfo,
+    rng: random.Random,
+    kinds: Sequence[str] = KINDS,
+    per_kind: int = PER_KIND,
+) -> list[Mutant]:
+    """Mutants of a function of `source`, at most `per_kind` a kind, kinds taking turns, in an order drawn from `rng`.
 
     Two that give the same syntax tree are one; the rarer family keeps it, so that common ones do not swallow it.
     """
@@ -39,7 +45,7 @@ def mutants(source: str, function: FunctionInfo, rng: random.Random, kinds: Sequ
         rng.shuffle(found[kind])
         kept[kind] = []
         for mutant in found[kind]:
-            if len(kept[kind]) == PER_KIND:
+            if len(kept[kind]) == per_kind:
                 break
             tree = _tree(source, function, mutant)
             if tree and tree not in seen:

@@ -1,0 +1,1 @@
+"""What is paid: grading in a fresh box."""

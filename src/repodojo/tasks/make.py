@@ -1,0 +1,207 @@
+"""One source to tasks: fetch, look, run, break, run again, keep what the tests caught."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repodojo.core.errors import SandboxError, SourceError
+from repodojo.core.protocols import Sandbox, SandboxFactory
+from repodojo.core.records import Environment, Source, Split, Task
+from repodojo.tasks import environment as env
+from repodojo.tasks.assemble import Origin, fate, task
+from repodojo.tasks.baseline import Baseline, measure
+from repodojo.tasks.discover import FunctionInfo, functions
+from repodojo.tasks.layout import Layout, read_source
+from repodojo.tasks.mutate import KINDS
+from repodojo.tasks.plan import Plan, by_function, plan
+from repodojo.tasks.runs import Job, Outcome, batch, edit_record
+from repodojo.tasks.select import Candidate, Selector
+from repodojo.tasks.sources import Fetched
+
+BATCH = 24
+BATCH_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one call of `tasks make` asks for."""
+
+    split: Split = "train"
+    limit: int = 0
+    seed: int = 0
+    max_lines: int = 30
+    kinds: tuple[str, ...] = KINDS
+    per_function: int = 6
+    test_budget: float = 20.0
+    workers: int = 2
+
+
+@dataclass
+class Made:
+    """What became of one source: its tasks, and how many fell by the way (`funnel`)."""
+
+    tasks: list[Task] = field(default_factory=list)
+    funnel: Counter[str] = field(default_factory=Counter)
+    run_seconds: float = 0.0
+
+
+Tell = Callable[[str, int, int], None]
+"""Called with the stage, how much is done and how much there is (0: unknown)."""
+
+
+@dataclass
+class Maker:
+    """Makes tasks of one source in boxes of `factory`. `seen` holds digests of functions that may not be used."""
+
+    layout: Layout
+    fetched: Fetched
+    store: Path
+    factory: SandboxFactory
+    options: Options
+    tell: Tell
+    seen: set[str]
+    made: Made = field(default_factory=Made)
+
+    async def run(self) -> Made:
+        """All stages. A cancellation leaves in `self.made` the tasks that were whole by then."""
+        self.tell("environment", 0, 0)
+        tree = await asyncio.to_thread(env.put_tree, self.layout, self.store)
+        site = await asyncio.to_thread(env.put_site, self.layout, self.store)
+        sound = env.environment(self.layout, tree, site)
+        found = self._functions()
+        self.tell("sound tests, three times", 0, 0)
+        box = await self.factory.create(sound)
+        try:
+            base = await measure(box, self.layout, found, self.options.test_budget)
+        finally:
+            await box.close()
+        plans = await self._plans(sound, found, base)
+        self.tell("mutants", 0, 0)
+        await asyncio.sleep(0)
+        options = self.options
+        selector = Selector(plans, options.kinds, options.seed, options.limit, options.per_function)
+        self.made.funnel["mutants made"] = selector.made
+        source = Source(self.fetched.label, self.fetched.revision or f"tree:{tree}", options.split)
+        commit = self.fetched.revision if self.fetched.repo else ""
+        origin = Origin(self.layout, source, sound, self.fetched.repo, commit)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(options.workers):
+                group.create_task(self._work(origin, selector, base))
+        if not self.made.tasks:
+            raise SourceError(
+                f"no task could be made of {self.layout.name}: its tests catch none of the bugs tried",
+                way_out="raise --max-lines or --limit, or name a package with more doctests or tests",
+            )
+        return self.made
+
+    def _functions(self) -> list[FunctionInfo]:
+        found = [f for path in self.layout.modules() for f in functions(path, read_source(self.layout.root / path))]
+        self.made.funnel["functions"] = len(found)
+        return found
+
+    async def _plans(self, sound: Environment, found: Sequence[FunctionInfo], base: Baseline) -> list[Plan]:
+        """Functions of the wanted size that green tests reach, each checked once more with the ids of its task."""
+        funnel, reached = self.made.funnel, by_function(base)
+        funnel["flaky ids"] = len(base.flaky)
+        plans: dict[str, Plan] = {}
+        for function in found:
+            if not function.body or function.lines > self.options.max_lines:
+                funnel["functions too long"] += 1
+            elif function.digest in self.seen:
+                funnel["functions in another split"] += 1
+            elif (ready := plan(function, base, reached, self.options.seed)) is None:
+                funnel["functions without a green test"] += 1
+            else:
+                plans[function.focus] = ready
+        jobs = [ready.job(focus, gate=False) for focus, ready in plans.items()]
+        outcomes: dict[str, Outcome] = {}
+        chunks = [jobs[i : i + 2 * BATCH] for i in range(0, len(jobs), 2 * BATCH)]
+
+        async def check(mine: Sequence[int]) -> None:
+            async with _Boxes(self.factory, sound) as boxes:
+                for number in mine:
+                    got = await boxes.batch(chunks[number], base)
+                    outcomes.update({outcome.key: outcome for outcome in got})
+                    self.tell("sound tests, as graded", len(outcomes), len(jobs))
+
+        async with asyncio.TaskGroup() as group:
+            for worker in range(self.options.workers):
+                group.create_task(check(range(worker, len(chunks), self.options.workers)))
+        checked: list[Plan] = []
+        for focus, ready in plans.items():
+            tests = outcomes[focus].tests if focus in outcomes else {}
+            ids = (*ready.visible, *ready.hidden, *ready.others)
+            left = ready.without(frozenset(i for i in ids if tests.get(i) != "passed"))
+            if left is None:
+                funnel["functions not green as graded"] += 1
+            else:
+                checked.append(left)
+        funnel["functions used"] = len(checked)
+        return checked
+
+    async def _work(self, origin: Origin, selector: Selector, base: Baseline) -> None:
+        """One worker: a box that tries batches until the selector has no more."""
+        async with _Boxes(self.factory, origin.environment) as boxes:
+            while candidates := selector.take(BATCH):
+                jobs = [c.plan.job(c.key, [edit_record(c.plan.function.path, c.mutant.edit)]) for c in candidates]
+                outcomes = {o.key: o for o in await boxes.batch(jobs, base)}
+                for candidate in candidates:
+                    self._settle(origin, selector, base, candidate, outcomes.get(candidate.key))
+                goal = self.options.limit or selector.made
+                done = len(self.made.tasks) if self.options.limit else self.made.funnel["mutants run"]
+                self.tell("mutants", min(done, goal), goal)
+
+    def _settle(
+        self, origin: Origin, selector: Selector, base: Baseline, candidate: Candidate, outcome: Outcome | None
+    ) -> None:
+        funnel = self.made.funnel
+        funnel["mutants run"] += 1
+        what = fate(candidate.plan, outcome) if outcome else "lost"
+        funnel[f"mutants {what}"] += 1
+        if outcome:
+            self.made.run_seconds += outcome.seconds
+        kept = selector.settle(candidate, what == "killed")
+        if kept and outcome:
+            self.made.tasks.append(task(origin, candidate.plan, candidate.mutant, outcome, base))
+            funnel["tasks kept"] += 1
+        elif what == "killed":
+            funnel["mutants beyond the limits"] += 1
+
+
+class _Boxes:
+    """A box that is replaced once where it fails for a reason that is not the code inside it."""
+
+    def __init__(self, factory: SandboxFactory, sound: Environment) -> None:
+        self.factory, self.sound = factory, sound
+        self.box: Sandbox | None = None
+
+    async def __aenter__(self) -> _Boxes:
+        self.box = await self.factory.create(self.sound)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self.box:
+            await self.box.close()
+
+    async def batch(self, jobs: Sequence[Job], base: Baseline) -> list[Outcome]:
+        """Try jobs; where the box gave out half-way, what is left is tried once in a new one."""
+        modules = list(dict.fromkeys(job.path for job in jobs))
+        found: list[Outcome] = []
+        for attempt in range(2):
+            assert self.box is not None
+            left = [job for job in jobs if job.key not in {outcome.key for outcome in found}]
+            if not left:
+                break
+            try:
+                found += await batch(self.box, left, base.docstrings, modules, BATCH_SECONDS)
+            except SandboxError:
+                if attempt:
+                    raise
+            if len(found) < len(jobs) and not attempt:
+                await self.box.close()
+                self.box = await self.factory.create(self.sound)
+        return found
