@@ -1,0 +1,133 @@
+"""Boxes on this machine: the strongest isolation that works here, made only when something is executed."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from repodojo.core.errors import ConfigError, SandboxError
+from repodojo.core.protocols import Limits, Sandbox
+from repodojo.core.records import Environment
+from repodojo.sandbox import level as levels
+from repodojo.sandbox.environments import BoxSpec, resolve
+from repodojo.sandbox.lazy import LazySandbox
+from repodojo.sandbox.level import Level
+from repodojo.sandbox.local import machine, skeleton
+from repodojo.sandbox.local.box import Box
+from repodojo.sandbox.local.client import Zygote
+from repodojo.sandbox.plain import PlainSandbox
+
+_DEFAULT = Limits()
+
+
+class LocalFactory:
+    """Makes boxes for the environments of one task set (`store` holds trees/ and sites/).
+
+    With `lazy` a box costs nothing until its first exec. Without namespaces it refuses to work unless
+    `allow_unisolated`: then commands run as plain processes in a copied tree, and can read and write the host.
+
+    >>> factory = LocalFactory(Path("tasks"))                            # doctest: +SKIP
+    >>> box = await factory.create(task.environment)                     # doctest: +SKIP
+    >>> (await box.exec(["python", "-m", "pytest"], warm=True)).ended     # doctest: +SKIP
+    'exit'
+    """
+
+    def __init__(
+        self, store: Path, *, limits: Limits = _DEFAULT, lazy: bool = True, allow_unisolated: bool = False
+    ) -> None:
+        self._store = Path(store)
+        self._limits = limits
+        self._lazy = lazy
+        self._allow_unisolated = allow_unisolated
+        self._starting = threading.Lock()
+        self._zygote: Zygote | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._boxes: list[Sandbox] = []
+        self._uid = -1
+
+    @property
+    def level(self) -> Level:
+        """The isolation that boxes get here (probed once a process)."""
+        return levels.probe()
+
+    async def create(self, environment: Environment) -> Sandbox:
+        """A box; TaskError where the environment cannot be had, SandboxError where the machine fails."""
+        spec = resolve(environment, self._store)
+        if self._lazy:
+            return LazySandbox(spec, self.real)
+        return await self.real(spec)
+
+    async def real(self, spec: BoxSpec) -> Sandbox:
+        """A box that exists at once, for `LazySandbox` and for whoever needs one."""
+        box = await (self._namespaces(spec) if await asyncio.to_thread(self._isolated) else self._plain(spec))
+        self._boxes = [known for known in self._boxes if not getattr(known, "closed", False)]
+        self._boxes.append(box)
+        return box
+
+    def _isolated(self) -> bool:
+        if self.level.name == "namespaces":
+            return True
+        if not self._allow_unisolated:
+            raise ConfigError(
+                f"this machine offers no isolation: {self.level.reason}",
+                way_out="mend that, or allow unisolated boxes if you trust the code that will run",
+            )
+        return False
+
+    async def _plain(self, spec: BoxSpec) -> Sandbox:
+        return await asyncio.to_thread(PlainSandbox, spec, spec.limits(self._limits))
+
+    async def _namespaces(self, spec: BoxSpec) -> Sandbox:
+        zygote = await asyncio.to_thread(self._start) if self._zygote is None else self._zygote
+        limits = spec.limits(self._limits)
+        layout = {
+            "tree": await self._inside(spec.tree, "trees"),
+            "site": await self._inside(spec.site, "sites") if spec.site else "",
+            "work_dir": spec.work_dir,
+            "overlay": dict(spec.overlay),
+            "scripts": dict(spec.scripts),
+            "disk_mb": limits.disk_mb,
+            "files": limits.files,
+            "python": machine.interpreter(),
+        }
+        return Box(await zygote.create(layout, asdict(limits)), spec, limits)
+
+    def _start(self) -> Zygote:
+        with self._starting:
+            if self._zygote is None:
+                self._scratch = tempfile.TemporaryDirectory(prefix="repodojo-")
+                self._uid = machine.box_uid()
+                self._zygote = Zygote(machine.plan(Path(self._scratch.name), self._store), self._uid)
+            return self._zygote
+
+    async def _inside(self, path: Path, kind: str) -> str:
+        """Where boxes find a folder of the store: in place, or copied once to where their user owns it."""
+        if machine.usable(path, self._uid, writable=kind == "trees"):
+            return f"{skeleton.TREES if kind == 'trees' else skeleton.SITES}/{path.name}"
+        return await asyncio.to_thread(self._adopt, path, f"{kind}-{path.name}")
+
+    def _adopt(self, path: Path, name: str) -> str:
+        assert self._scratch is not None
+        target = Path(self._scratch.name) / "bases" / name
+        with self._starting:
+            if not target.exists():
+                try:
+                    machine.adopt(path.resolve(), target, self._uid)
+                except OSError as error:
+                    raise SandboxError(f"{path} could not be copied for boxes: {error}") from None
+        return f"{skeleton.BASES}/{name}"
+
+    async def close(self) -> None:
+        """Close every box and end the fork server."""
+        for box in self._boxes:
+            await box.close()
+        self._boxes.clear()
+        if self._zygote is not None:
+            await asyncio.to_thread(self._zygote.close)
+            self._zygote = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None

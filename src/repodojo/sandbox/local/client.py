@@ -1,0 +1,113 @@
+"""The host's side of the fork server: start it, ask it for boxes, notice its death."""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import repodojo
+from repodojo.core.errors import SandboxError
+from repodojo.sandbox.local import wire
+from repodojo.sandbox.local.skeleton import Plan
+
+_START_SECONDS = 60.0
+_CREATE_SECONDS = 30.0
+
+
+class Zygote:
+    """A running fork server."""
+
+    def __init__(self, plan: Plan, uid: int) -> None:
+        """Start it and wait until it serves (about half a second); SandboxError with the reason where it cannot."""
+        self._control, theirs = wire.pair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "repodojo.sandbox.local.zygote", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env=_environment(),
+                start_new_session=True,
+            )
+        try:
+            self._control.settimeout(_START_SECONDS)
+            wire.send(self._control, {"plan": asdict(plan), "uid": uid})
+            answer, _ = wire.receive(self._control)
+        except (OSError, EOFError):
+            self.close()
+            assert self._process.stderr is not None
+            text = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise SandboxError(f"the fork server did not start: {text[-1] if text else 'no answer'}") from None
+        if "failed" in answer:
+            self.close()
+            raise SandboxError(str(answer["failed"]))
+
+    @property
+    def pid(self) -> int:
+        """The process that stands for the fork server on the host."""
+        return self._process.pid
+
+    async def create(self, layout: Mapping[str, Any], limits: Mapping[str, Any]) -> socket.socket:
+        """The host's end of a new box's control socket, non-blocking; SandboxError where the box could not be made."""
+        ours, theirs = wire.pair()
+        ours.setblocking(False)
+        request = wire.memory_file(marshal.dumps({"layout": dict(layout), "limits": dict(limits)}))
+        try:
+            wire.send(self._control, {"op": "create"}, [theirs.fileno(), request])
+        except OSError as error:
+            ours.close()
+            raise SandboxError(f"the fork server is gone: {error.strerror}") from None
+        finally:
+            theirs.close()
+            os.close(request)
+        try:
+            answer = await asyncio.wait_for(receive(ours), _CREATE_SECONDS)
+        except BaseException:
+            ours.close()
+            raise
+        if "failed" in answer:
+            ours.close()
+            raise SandboxError(f"a box could not be made: {answer['failed']}")
+        return ours
+
+    def close(self) -> None:
+        """End the fork server and with it every box; returns when it is gone."""
+        self._control.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+async def receive(end: socket.socket) -> wire.Header:
+    """The next message of a box; SandboxError where it is gone."""
+    try:
+        data = await asyncio.get_running_loop().sock_recv(end, wire.PACKET)
+    except OSError as error:
+        raise SandboxError(f"the box is gone: {error.strerror}") from None
+    if not data:
+        raise SandboxError("the box is gone")
+    header: wire.Header = wire.decode(data)
+    return header
+
+
+def _environment() -> dict[str, str]:
+    """A hash seed and flags like those of a cold job, and the way to this package, whatever the working folder is."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(Path(repodojo.__file__).parent.parent),
+    }

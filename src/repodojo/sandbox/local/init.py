@@ -1,0 +1,107 @@
+"""Pid 1 of a box: the only trusted process in it. Serves jobs and file operations over its control socket.
+
+It is not dumpable, so that jobs, which run as the same user, can neither read its memory nor reach its descriptors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+from dataclasses import asdict
+from typing import Any
+
+from repodojo.sandbox import safefiles
+from repodojo.sandbox.local import jobs, scan, wire
+
+
+def confine(limits: wire.Header) -> None:
+    """Resource limits of this process and of all it starts."""
+    memory = int(limits["memory_mb"]) << 20
+    for kind, value in (
+        (resource.RLIMIT_DATA, memory),
+        (resource.RLIMIT_NPROC, int(limits["processes"]) + 1),
+        (resource.RLIMIT_FSIZE, int(limits["disk_mb"]) << 20),
+        (resource.RLIMIT_NOFILE, 1024),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))
+
+
+def serve(control: socket.socket, upper: int, limits: wire.Header, preloaded: frozenset[str]) -> None:
+    """Answer requests until the host is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a handler would let jobs signal pid 1
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    root = safefiles.open_root("/")
+    memory_bytes = int(limits["memory_mb"]) << 20
+    while True:
+        try:
+            header, handles = wire.receive(control)
+        except (EOFError, ConnectionError):
+            return
+        try:
+            if header["op"] == "exec":
+                answer = _exec(header, handles, control, memory_bytes, preloaded)
+            elif header["op"] == "kill":
+                continue
+            else:
+                answer = _file_operation(header, handles, root, upper)
+        except OSError as error:
+            answer = {"errno": error.errno, "text": error.strerror or str(error)}
+        except (EOFError, ConnectionError):
+            return
+        finally:
+            for handle in handles:
+                os.close(handle)
+        try:
+            wire.send(control, {"id": header["id"], **answer})
+        except OSError:
+            return
+
+
+def _exec(
+    header: wire.Header, handles: list[int], control: socket.socket, memory_bytes: int, preloaded: frozenset[str]
+) -> wire.Header:
+    try:
+        pid = jobs.start({**header, "env": jobs.environment(header["env"])}, handles, preloaded)
+    except OSError as error:
+        os.write(handles[1], f"{header['argv'][0]}: {error.strerror}\n".encode())
+        return {"code": 127 if isinstance(error, FileNotFoundError) else 126, "reason": ""}
+    finally:
+        while handles:  # held here, the output pipe would never end
+            os.close(handles.pop())
+        os.chdir("/")
+    code, reason = jobs.watch(pid, control, memory_bytes)
+    return {"code": code, "reason": reason}
+
+
+def _file_operation(header: wire.Header, handles: list[int], root: int, upper: int) -> wire.Header:
+    operation, parts = header["op"], tuple(header.get("parts", ()))
+    if operation == "read":
+        return {"size": _put(handles[0], safefiles.read_file(root, parts, int(header["cap"])))}
+    if operation == "list":
+        return {"size": _put(handles[0], json.dumps(safefiles.list_folder(root, parts)).encode())}
+    if operation == "write":
+        safefiles.write_file(root, parts, wire.contents(handles[0], int(header["size"])))
+        return {}
+    if operation == "delete":
+        safefiles.delete_file(root, parts)
+        return {}
+    found = scan.scan(upper, (int(header["file_cap"]), int(header["total_cap"])))
+    blob = bytes(found.blob)
+    found.blob = bytearray()
+    listing: dict[str, Any] = asdict(found)
+    del listing["blob"]
+    head = json.dumps(listing).encode()
+    return {"head": _put(handles[0], head), "size": _put(handles[0], blob)}
+
+
+def _put(handle: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+    return len(data)

@@ -1,0 +1,80 @@
+"""Messages between host, fork server and boxes: one JSON object a SEQPACKET packet, with descriptors beside it.
+
+A header too long for a packet travels in a memory file. Bytes of files travel in memory files as well, so that
+neither side ever waits on the other to drain a pipe.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+PACKET = 65536
+_INLINE = 32768
+_DESCRIPTORS = 8
+
+Header = dict[str, Any]
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends; neither is inherited by other programs."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def memory_file(data: bytes = b"", *, sealed: bool = False) -> int:
+    """A descriptor of an anonymous file that holds `data`, positioned at its start; `sealed` forbids any change."""
+    handle = os.memfd_create("repodojo", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+    os.lseek(handle, 0, os.SEEK_SET)
+    if sealed:
+        fcntl.fcntl(handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return handle
+
+
+def contents(handle: int, size: int) -> bytes:
+    """The first `size` bytes of a memory file."""
+    data = bytearray()
+    while len(data) < size:
+        part = os.pread(handle, min(size - len(data), 1 << 20), len(data))
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def send(end: socket.socket, header: Header, handles: Sequence[int] = ()) -> None:
+    """Send one message; OSError where the other side is gone."""
+    data = json.dumps(header).encode()
+    if len(data) <= _INLINE:
+        socket.send_fds(end, [data], list(handles))
+        return
+    spilled = memory_file(data)
+    try:
+        socket.send_fds(end, [b"%d" % len(data)], [spilled, *handles])
+    finally:
+        os.close(spilled)
+
+
+def decode(data: bytes) -> Header:
+    """A message that came without descriptors."""
+    header: Header = json.loads(data)
+    return header
+
+
+def receive(end: socket.socket) -> tuple[Header, list[int]]:
+    """Wait for one message; EOFError where the other side is gone. The caller closes the descriptors."""
+    data, handles, _, _ = socket.recv_fds(end, PACKET, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        raise EOFError
+    header = json.loads(data)
+    if isinstance(header, int):
+        spilled = handles.pop(0)
+        header = json.loads(contents(spilled, header))
+        os.close(spilled)
+    return header, handles
