@@ -245,6 +245,45 @@ async def test_a_cancelled_call_leaves_the_others_and_its_session_intact() -> No
     assert not engine.busy
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_every_token_is_right_under_random_cancels_releases_and_publishes(seed: int) -> None:
+    rng, decoders = random.Random(seed), [tiny(0), tiny(1), tiny(2)]
+    engine = Engine(decoders[0], max_context=512, max_rows=rng.choice([2, 5, 30]), prefill_tokens=rng.choice([9, 64]))
+    prompts = [some(rng, rng.randint(1, 90)) for _ in range(3)]
+
+    async def episode(name: str, ids: list[int]) -> float:
+        worst = 0.0
+        for turn in range(5):
+            params = SamplingParams(max_tokens=rng.randint(1, 25))
+            call = asyncio.ensure_future(engine.generate(ids, params, seed=turn, session=name))
+            for _ in range(rng.randint(0, 30)):
+                await asyncio.sleep(0)
+            if rng.random() < 0.25:
+                call.cancel()
+            (done,) = await asyncio.gather(call, return_exceptions=True)
+            if isinstance(done, Completion):
+                for place, version in enumerate(done.versions):
+                    worst = max(worst, error(decoders[version], ids, done, place, place + 1))
+                ids = [*ids, *done.token_ids, *some(rng, rng.randint(0, 20))]
+            if rng.random() < 0.2:
+                ids = [*ids[: rng.randint(1, len(ids))], 3]
+            if rng.random() < 0.2:
+                engine.release(name)
+        engine.release(name)
+        return worst
+
+    async def publish() -> None:
+        for version in (1, 2):
+            for _ in range(rng.randint(5, 60)):
+                await asyncio.sleep(0)
+            engine.publish(version, decoders[version].state_dict())
+
+    episodes = [episode(f"e{i}", list(prompts[i % 3])) for i in range(9)]
+    *errors, _ = await asyncio.gather(*episodes, publish())
+    assert max(errors) < 1e-4
+    assert not engine.busy
+
+
 async def test_a_failure_reaches_everyone_and_the_engine_recovers() -> None:
     decoder = tiny()
     engine = Engine(decoder, max_context=64)

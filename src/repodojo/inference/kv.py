@@ -7,9 +7,11 @@ next. The slots that one decode step reads are brought to the front of their are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,15 +32,14 @@ class Arena:
 
     def __init__(self, layers: int, kv_heads: int, capacity: int, head_dim: int, dtype: torch.dtype) -> None:
         self.capacity, self.kv_heads = capacity, kv_heads
-        # zeros, not empty: masked positions are multiplied by 0, and 0 x NaN would leak
-        self.data = torch.zeros(layers, 0, 2 * kv_heads, capacity, head_dim, dtype=dtype)
+        self.data = _zeros((layers, 0, 2 * kv_heads, capacity, head_dim), dtype)
         self.owners: list[Slot | None] = []
 
     def take(self) -> int:
         """The index of a free slot; the arena doubles where it is full."""
         if None not in self.owners:
             layers, held, *rest = self.data.shape
-            grown = torch.zeros(layers, max(4, 2 * held), *rest, dtype=self.data.dtype)
+            grown = _zeros((layers, max(4, 2 * held), *rest), self.data.dtype)
             grown[:, :held] = self.data
             self.data = grown
             self.owners += [None] * (grown.shape[1] - held)
@@ -75,6 +76,13 @@ class Arena:
             a.copy_(kept)
             other.index = source
         self.owners[source], self.owners[hole], slot.index = other, slot, hole
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros, since masked positions are multiplied by 0 and 0 x NaN would leak; numpy's cost nothing until touched."""
+    count = math.prod(shape)
+    memory = np.zeros(max(count, 1) * dtype.itemsize, np.uint8)  # an empty tensor could not be viewed as a wider type
+    return torch.from_numpy(memory).view(dtype)[:count].view(shape)
 
 
 class Store:

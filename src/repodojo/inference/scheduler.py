@@ -207,6 +207,8 @@ class Scheduler:
         self.stats.decode_seconds += time.perf_counter() - middle
 
     def _admit(self) -> None:
+        if not self._waiting:
+            return
         held = sum(s.slot.arena is not None for group in (self._waiting, self._running, self._idle) for s in group)
         for session in list(self._waiting):
             if session.slot.arena is None:
