@@ -12,6 +12,7 @@ from repodojo.core.errors import ConfigError
 from repodojo.core.records import Sample
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.decoder import Decoder, attend_lengths
+from repodojo.learner import logprobs
 from repodojo.learner.attention import attend_layout
 from repodojo.learner.logprobs import packed_logprobs, project
 from repodojo.learner.packing import micro_batches, pack
@@ -137,15 +138,24 @@ def test_a_mask_that_does_not_fit_is_refused(bad: Sample) -> None:
         pack([bad])
 
 
-def test_projection_in_chunks_passes_gradcheck() -> None:
+def test_projection_in_chunks_equals_log_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 700)
     rows, weight = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (1030, 7))
     targets = torch.randint(0, 7, (1030,))
     logits = torch.log_softmax(rows @ weight.T, -1)
     wanted = (logits.gather(1, targets[:, None])[:, 0], -(logits.exp() * logits).sum(-1))
     got = project(rows, weight, targets)
     mix = torch.randn(2, 1030, dtype=torch.float64)
-    a = torch.autograd.grad((mix[0] * wanted[0] + mix[1] * wanted[1]).sum(), [rows, weight])
+    a = torch.autograd.grad((mix[0] * wanted[0] + mix[1] * wanted[1]).sum(), [rows, weight], retain_graph=True)
     b = torch.autograd.grad((mix[0] * got[0] + mix[1] * got[1]).sum(), [rows, weight])
+    for weights in ((1.0, 0.0), (0.0, 1.0)):
+        one = torch.autograd.grad(
+            sum(w * x.sum() for w, x in zip(weights, project(rows, weight, targets), strict=True) if w), [rows, weight]
+        )
+        ref = torch.autograd.grad(
+            sum(w * x.sum() for w, x in zip(weights, wanted, strict=True)), [rows, weight], retain_graph=True
+        )
+        torch.testing.assert_close(one, ref, atol=1e-10, rtol=0)
     for x, y in zip((*wanted, *a), (*got, *b), strict=True):
         torch.testing.assert_close(x, y, atol=1e-10, rtol=0)

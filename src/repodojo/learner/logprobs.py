@@ -6,6 +6,7 @@ each chunk again instead of keeping it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,8 @@ from repodojo.inference.decoder import Decoder
 from repodojo.learner.attention import attend_layout
 from repodojo.learner.packing import Pack
 
-CHUNK = 1024
-"""Rows projected at a time."""
+CHUNK_ELEMENTS = 1 << 20
+"""Logits held at a time; a few MiB stay in the cache, twice as much was slower by a half."""
 
 
 def packed_logprobs(decoder: Decoder, pack: Pack, *, entropy: bool = True) -> tuple[Tensor, Tensor]:
@@ -45,14 +46,18 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, weight: Tensor, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(rows.dtype, torch.float32)
         lse, logprobs, entropies = (rows.new_zeros(rows.shape[0], dtype=wide) for _ in range(3))
-        for a in range(0, rows.shape[0], CHUNK):
-            span = slice(a, a + CHUNK)
-            logits = (rows[span] @ weight.T).to(wide)
-            lse[span] = torch.logsumexp(logits, -1)
-            logprobs[span] = logits.gather(1, targets[span, None])[:, 0] - lse[span]
+        for span, logits in _chunks(rows, weight, wide):
+            top = logits.amax(-1)
+            chosen = logits.gather(1, targets[span, None])[:, 0]
+            logits.sub_(top[:, None])
             if entropy:
-                p = (logits - lse[span, None]).exp_()
-                entropies[span] = lse[span] - (p * logits).sum(-1)
+                e = logits.exp()
+                total = e.sum(-1)
+                entropies[span] = total.log() - e.mul_(logits).sum(-1) / total
+            else:
+                total = logits.exp_().sum(-1)
+            lse[span] = total.log() + top
+            logprobs[span] = chosen - lse[span]
         ctx.save_for_backward(rows, weight, targets, lse, entropies)
         ctx.set_materialize_grads(False)
         if not entropy:
@@ -60,24 +65,32 @@ class _Project(torch.autograd.Function):
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, Tensor, None, None]:
         rows, weight, targets, lse, entropies = ctx.saved_tensors
-        by_logprob, by_entropy = grads
-        if by_logprob is None and by_entropy is None:
-            return None, None, None, None
+        by_logprob = torch.zeros_like(lse) if grads[0] is None else grads[0]
+        by_entropy = grads[1]
         d_rows = torch.empty_like(rows)
         d_weight = torch.zeros_like(weight, dtype=lse.dtype)
-        for a in range(0, rows.shape[0], CHUNK):
-            span = slice(a, a + CHUNK)
-            log_p = (rows[span] @ weight.T).to(lse.dtype).sub_(lse[span, None])
-            p = log_p.exp()
+        for span, d in _chunks(rows, weight, lse.dtype):
             # d logprob_t / d logit_j = [j = t] - p_j;  d entropy / d logit_j = -p_j (log p_j + entropy)
-            d = torch.zeros_like(p)
-            if by_entropy is not None:
-                d = log_p.add_(entropies[span, None]).mul_(p).mul_(-by_entropy[span, None])
-            if by_logprob is not None:
-                d.sub_(p.mul_(by_logprob[span, None])).scatter_add_(1, targets[span, None], by_logprob[span, None])
-            d = d.to(rows.dtype)
-            d_rows[span] = d @ weight
-            d_weight += d.T @ rows[span]
+            d.sub_(lse[span, None])
+            if by_entropy is None:
+                d.exp_().mul_(-by_logprob[span, None])
+            else:
+                p = d.exp()
+                d.add_(entropies[span, None]).mul_(-by_entropy[span, None])
+                d.sub_(by_logprob[span, None]).mul_(p)
+            d.scatter_add_(1, targets[span, None], by_logprob[span, None])
+            narrow = d.to(rows.dtype)
+            d_rows[span] = narrow @ weight
+            d_weight += narrow.T @ rows[span]
         return d_rows, d_weight.to(weight.dtype), None, None
+
+
+def _chunks(rows: Tensor, weight: Tensor, wide: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Logits of a few rows at a time, in one buffer that the caller may overwrite."""
+    size = max(CHUNK_ELEMENTS // max(weight.shape[0], 1), 64)
+    buffer = rows.new_empty(min(size, rows.shape[0]), weight.shape[0], dtype=wide)
+    for first in range(0, rows.shape[0], size):
+        span = slice(first, min(first + size, rows.shape[0]))
+        yield span, buffer[: span.stop - first].copy_(rows[span] @ weight.T)
