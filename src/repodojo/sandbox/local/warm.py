@@ -105,6 +105,7 @@ def _call(argv: Sequence[str]) -> int:
         return _exit_code(stop)
     except BaseException as error:  # the edge of the job: Python's own end of the line prints the same
         trace = _without_us(error.__traceback__)
+        sys.stdout.flush()  # as an interpreter does, so that the order of what was printed stays
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
@@ -138,6 +139,7 @@ def _exit_code(stop: SystemExit) -> int:
         return 0
     if isinstance(stop.code, int):
         return stop.code & 0xFF
+    sys.stdout.flush()
     print(stop.code, file=sys.stderr)
     return 1
 

@@ -1,0 +1,110 @@
+"""`repodojo doctor`: what this machine can do, and what to install for more."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from typer import Option, echo
+
+from repodojo.sandbox import level
+
+_EXTRAS = {
+    "vllm": ("fast generation on GPUs", "pip install vllm (Linux with CUDA)"),
+    "docker": ("boxes from container images", "pip install docker, and a running daemon"),
+    "kubernetes": ("boxes on a cluster", "pip install kubernetes"),
+    "ray": ("work spread over machines", "pip install ray"),
+    "wandb": ("tracking on Weights & Biases", "pip install 'repodojo[wandb]'"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, whether it is there, what was seen, and what would give more ("" where nothing)."""
+
+    name: str
+    good: bool
+    seen: str
+    advice: str = ""
+
+
+def doctor(json_: bool = Option(False, "--json", help="Print one JSON object instead of a table.")) -> None:
+    """Say what this machine can do, and what to install for more.
+
+    Example: repodojo doctor --json | jq .isolation
+    """
+    findings = [_isolation(), _cores(), _memory(), _accelerator(), _compiler(), _git()]
+    findings += [_extra(name, *texts) for name, texts in _EXTRAS.items()]
+    if json_:
+        echo(json.dumps({finding.name: asdict(finding) for finding in findings}))
+        return
+    table = Table("", "what", "here", "for more", title=f"Python {platform.python_version()} on {platform.platform()}")
+    for finding in findings:
+        mark = "[green]yes[/]" if finding.good else "[yellow]no[/]"
+        table.add_row(mark, finding.name, finding.seen, finding.advice)
+    Console().print(table)
+
+
+def _isolation() -> Finding:
+    found = level.probe()
+    if found.isolated:
+        return Finding("isolation", True, f"{found.name}{f' ({found.reason})' if found.reason else ''}")
+    seen = f"{found.name}, not isolated: {found.reason}"
+    return Finding("isolation", False, seen, "Linux 6.6 or newer with unprivileged user namespaces allowed")
+
+
+def _cores() -> Finding:
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return Finding("cores", True, str(count))
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    advice = "" if total >= 4 else "4 GiB or more for the quickstart"
+    return Finding("memory", total >= 4, f"{total:.1f} GiB{_memory_limit(total)}", advice)
+
+
+def _memory_limit(total: float) -> str:
+    """A container's own limit, where it is lower."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(path).read_text()) / 2**30
+        except (OSError, ValueError):
+            continue
+        if limit < total:
+            return f", of which this container may use {limit:.1f} GiB"
+    return ""
+
+
+def _accelerator() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Finding("accelerator", True, ", ".join(names))
+    if torch.backends.mps.is_available():
+        return Finding("accelerator", True, "Apple MPS")
+    return Finding("accelerator", False, "none: the CPU does all", "a CUDA GPU with its build of torch")
+
+
+def _compiler() -> Finding:
+    found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), "")
+    return Finding("compiler", bool(found), found or "none", "" if found else "gcc or clang, for torch.compile")
+
+
+def _git() -> Finding:
+    found = shutil.which("git")
+    return Finding("git", bool(found), found or "none", "" if found else "git, to take tasks from repositories")
+
+
+def _extra(name: str, purpose: str, advice: str) -> Finding:
+    there = importlib.util.find_spec(name) is not None
+    return Finding(name, there, purpose if there else f"not installed: {purpose}", "" if there else advice)
