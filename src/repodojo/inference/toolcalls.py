@@ -38,8 +38,13 @@ def parse(text: str) -> list[RawCall | ToolFormatError]:
 def _parse_block(block: str) -> RawCall | ToolFormatError:
     try:
         data = json.loads(block)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return ToolFormatError("bad-json", f"not JSON: {getattr(error, 'msg', 'nested too deep')}")
+        json.dumps(data, ensure_ascii=False).encode()  # no file, command or token holds half of a surrogate pair
+    except RecursionError:
+        return ToolFormatError("bad-json", "not JSON: nested too deep")
+    except UnicodeEncodeError:
+        return ToolFormatError("bad-json", "not JSON: half of a surrogate pair stands alone")
+    except ValueError as error:  # not only JSONDecodeError: Python refuses numbers of thousands of digits
+        return ToolFormatError("bad-json", f"not JSON: {getattr(error, 'msg', 'a number is too long')}")
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return ToolFormatError("not-an-object", 'a call is {"name": ..., "arguments": {...}}')
     arguments = data.get("arguments", {})
@@ -49,6 +54,7 @@ def _parse_block(block: str) -> RawCall | ToolFormatError:
 
 
 def render(name: str, arguments: Mapping[str, Any]) -> str:
-    """The text that `parse` reads back."""
+    """The text that `parse` reads back; an end mark within a string is escaped, as JSON allows for `/`."""
     body = json.dumps({"name": name, "arguments": dict(arguments)}, ensure_ascii=False)
+    body = body.replace("</tool_call>", "<\\/tool_call>")
     return f"<tool_call>\n{body}\n</tool_call>"
