@@ -12,7 +12,10 @@ from repodojo.inference.chat import ChatFormat
 
 @dataclass(frozen=True)
 class Act:
-    """One assistant turn: its text, and the T tokens that were sampled with log-probs and policy versions."""
+    """One assistant turn: its text, and the T tokens that were sampled with log-probs and policy versions.
+
+    `stopped` says that the last token is the end of the turn; where a limit cut the turn, the loop appends that token.
+    """
 
     text: str
     token_ids: tuple[int, ...]
@@ -23,7 +26,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Moment:
-    """What a policy may look at: the conversation as tokens, and as texts (opening messages, then tool outputs)."""
+    """What a policy may look at: the conversation as tokens, and as texts (system, issue, then turn and outputs)."""
 
     token_ids: Sequence[int]
     texts: Sequence[str]
@@ -70,7 +73,9 @@ class _ModelActor:
         done = await policy.model.generate(moment.token_ids, params, seed=seed, session=self.session)
         self.turn += 1
         text = chat.decode(done.token_ids)
-        return Act(text, done.token_ids, done.logprobs, done.versions, done.finished == "stop")
+        # Whether the turn's end was sampled is read from the tokens: only then may the next observation leave it out.
+        stopped = bool(done.token_ids) and done.token_ids[-1] in chat.stop_ids
+        return Act(text, done.token_ids, done.logprobs, done.versions, stopped)
 
     def close(self) -> None:
         self.policy.model.release(self.session)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from repodojo.core.errors import CheckpointError
 
 _MARK = "\u241e\u241e"
@@ -71,9 +73,13 @@ class ChatFormat:
             {"role": "tool", "content": f"{_MARK}1"},
             {"role": "tool", "content": f"{_MARK}2"},
         ]
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except jinja2.TemplateError as error:
+            cause = f"the chat template refuses tool results: {error}"
+            raise CheckpointError(cause, way_out="use a model whose template knows the 'tool' role") from error
         eos = str(self.tokenizer.eos_token)
         after = text.split(_MARK, 1)[1]
         cut = after.find(eos)
