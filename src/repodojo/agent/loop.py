@@ -10,6 +10,7 @@ from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
 from repodojo.agent.policy import Act, Actor, Moment
 from repodojo.agent.tools import ToolContext, Toolset
+from repodojo.agent.tools.toolset import cut
 from repodojo.core.errors import ToolFormatError
 from repodojo.core.protocols import ExecResult, Sandbox
 from repodojo.core.records import StopReason, Task, ToolCall, ToolResult, Turn
@@ -53,16 +54,16 @@ async def play(
     """Play one episode. Outages (OutageError) pass through; everything the agent does wrong is fed back to it."""
     start = time.monotonic()
     context = ToolContext(task, sandbox, memo)
-    listing = await retrieve(sandbox, task.focus) if limits.context == "focus" else None
-    if listing is not None:
-        context.view = listing.view
-    opening = prompts.messages(task, listing)
-    observation = chat.prompt(opening, tools.schemas())
-    texts = [message["content"] for message in opening]
     ids: list[int] = []
     played = Played()
     bad_turns = 0
     try:
+        listing = await retrieve(sandbox, task.focus) if limits.context == "focus" else None
+        if listing is not None:
+            context.view = listing.view
+        opening = prompts.messages(task, listing)
+        observation = chat.prompt(opening, tools.schemas())
+        texts = [message["content"] for message in opening]
         while True:
             ids += observation
             room = min(limits.max_tokens, limits.max_context - len(ids))
@@ -109,7 +110,8 @@ async def _carry_out(act: Act, tools: Toolset, context: ToolContext) -> tuple[li
                 raise raw
             tool, arguments = tools.check(raw)
         except ToolFormatError as error:
-            results.append(ToolResult(prompts.format_error(error.kind, error.cause), f"format:{error.kind}"))
+            text = cut(prompts.format_error(error.kind, error.cause), tools.observation_chars)
+            results.append(ToolResult(text, f"format:{error.kind}"))
             return calls, results, error.kind
         calls.append(ToolCall(raw.name, raw.arguments))
         results.append(await tools.run(tool, arguments, context))

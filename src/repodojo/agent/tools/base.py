@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from repodojo.core.protocols import ExecResult, Sandbox
 from repodojo.core.records import Task, ToolResult
@@ -18,12 +18,36 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-@dataclass
+class MissingArguments(ValueError):
+    """Raised in a validator where an argument is needed only because of another's value."""
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("cannot hold NUL")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_without_nul)]
+"""Text that becomes an argument of a process or a path, neither of which can hold NUL."""
+
+
+@dataclass(frozen=True)
 class View:
     """What the editor last showed: a file and, within it, ranges of lines (1-based, inclusive; empty: all)."""
 
     path: str = ""
     ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a file, for undoing it: its bytes before (None: it did not exist), the views before and after."""
+
+    path: str
+    before: bytes | None
+    view_before: View
+    view_after: View
 
 
 @dataclass
@@ -32,13 +56,14 @@ class ToolContext:
 
     `memo` remembers what the task's own visible command printed for a state of the source; None switches that off.
     `untracked` becomes true once any other command ran: the box may then hold state that the source does not show.
+    `undo` holds the editor's changes, oldest first.
     """
 
     task: Task
     sandbox: Sandbox
     memo: MutableMapping[tuple[str, str], ExecResult] | None = None
     view: View = field(default_factory=View)
-    undo: list[tuple[str, bytes | None]] = field(default_factory=list)
+    undo: list[Change] = field(default_factory=list)
     untracked: bool = False
     submitted: bool = False
 

@@ -7,15 +7,22 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from repodojo.agent.tools.base import Arguments, ToolContext
+from repodojo.agent.tools.base import Arguments, ToolContext, Word
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import ToolResult
+
+NOTES = {
+    "timeout": "[stopped: time limit]",
+    "output": "[stopped: too much output]",
+    "memory": "[out of memory]",
+    "killed": "[killed]",
+}
 
 
 class BashArguments(Arguments):
     """What `bash` takes."""
 
-    command: str = Field(description="The command to run in the repository's root.")
+    command: Word = Field(description="The command to run in the repository's root.")
 
 
 class Bash:
@@ -34,13 +41,13 @@ class Bash:
             context.untracked = True
             result = await context.sandbox.exec(("bash", "-c", arguments.command))
         text = result.output.decode("utf-8", "replace").rstrip("\n")
-        note = {"timeout": "[stopped: time limit]", "output": "[stopped: too much output]", "memory": "[out of memory]"}
         lines = [text] if text else []
-        if result.ended in note:
-            lines.append(note[result.ended])
+        if result.ended in NOTES:
+            lines.append(NOTES[result.ended])
         elif result.exit_code and not visible:
             lines.append(f"[exit code {result.exit_code}]")
-        return ToolResult("\n".join(lines) or "[no output]", result.ended if result.ended in note else "", 0.0, visible)
+        error = result.ended if result.ended in NOTES else ""
+        return ToolResult("\n".join(lines) or "[no output]", error, tests_run=visible)
 
     async def _visible(self, command: str, context: ToolContext) -> ExecResult:
         """The same source gives the same output: validation dropped every task whose tests flicker."""

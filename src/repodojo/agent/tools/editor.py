@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from repodojo.agent.tools.base import Arguments, ToolContext, View
+from repodojo.agent.tools.base import Arguments, Change, MissingArguments, ToolContext, View, Word
 from repodojo.core.records import ToolResult
 
 NEEDS = {"create": ("path", "file_text"), "str_replace": ("old_str", "new_str"), "insert": ("insert_line", "new_str")}
@@ -17,8 +17,10 @@ class EditorArguments(Arguments):
     """What `editor` takes; which of it is needed depends on the command."""
 
     command: Literal["view", "create", "str_replace", "insert", "undo"] = Field(description="What to do.")
-    path: str | None = Field(default=None, description="File to work on; the one last shown if left out.")
-    view_range: list[int] | None = Field(default=None, description="view: first and last line.", max_length=2)
+    path: Word | None = Field(default=None, description="File to work on; the one last shown if left out.")
+    view_range: list[int] | None = Field(
+        default=None, description="view: first and last line.", min_length=2, max_length=2
+    )
     file_text: str | None = Field(default=None, description="create: the whole text.")
     old_str: str | None = Field(default=None, description="str_replace: text that stands there exactly once.")
     new_str: str | None = Field(default=None, description="str_replace, insert: the new text.")
@@ -28,9 +30,7 @@ class EditorArguments(Arguments):
     def _complete(self) -> EditorArguments:
         missing = [name for name in NEEDS.get(self.command, ()) if getattr(self, name) is None]
         if missing:
-            raise ValueError(f"{self.command} needs {' and '.join(missing)}")
-        if self.view_range is not None and len(self.view_range) != 2:
-            raise ValueError("view_range is [first, last]")
+            raise MissingArguments(f"{self.command} needs {' and '.join(missing)}")
         return self
 
 
@@ -67,7 +67,8 @@ class Editor:
             return "\n".join(await self._list(path, context))
         lines = (await _read(path, context)).split("\n")
         first, last = arguments.view_range or (1, len(lines))
-        if not 1 <= first <= len(lines):
+        last = len(lines) if last == -1 else last  # as other editors of this shape take it
+        if not 1 <= first <= min(last, len(lines)):
             raise EditError("bad-range", f"{path} has {len(lines)} lines")
         last = min(last, len(lines), first + MOST_LINES - 1)
         context.view = View(path, ((first, last),) if arguments.view_range else ())
@@ -87,26 +88,25 @@ class Editor:
             old = await _read(path, context)
             new, line = replaced(old, arguments, context.view if path == context.view.path else View())
             said = f"edited line {line}"
-        context.undo.append((path, None if old is None else old.encode()))
-        try:
-            await context.sandbox.write(path, new.encode())
-        except OSError as error:
-            context.undo.pop()
-            raise EditError("not-written", f"{path}: {error.strerror or error}") from None
-        if path != context.view.path:
+        await _write(path, new.encode(), context)
+        view = context.view
+        if old is None or arguments.command == "create" or path != view.path:
             context.view = View(path)
-        elif old is not None and arguments.command != "create":
-            context.view = _shifted(context.view, line, new.count("\n") - old.count("\n"))
+        else:
+            context.view = _shifted(view, line, new.count("\n") - old.count("\n"))
+        context.undo.append(Change(path, None if old is None else old.encode(), view, context.view))
         return said
 
     async def _undo(self, context: ToolContext) -> str:
         if not context.undo:
             raise EditError("nothing-to-undo", "nothing to undo")
-        path, before = context.undo.pop()
-        lines_now = (await _read_or_none(path, context) or "").count("\n")
-        await context.sandbox.write(path, before)
-        if path == context.view.path and before is not None:
-            context.view = _shifted(context.view, 0, before.decode().count("\n") - lines_now)
+        change = context.undo[-1]
+        await _write(change.path, change.before, context)
+        context.undo.pop()
+        if context.view == change.view_after:
+            context.view = change.view_before
+        elif context.view.path == change.path:
+            context.view = View(change.path)  # it looked elsewhere since, and those lines may have moved
         return "undid the last edit"
 
 
@@ -155,11 +155,19 @@ def _occurrences(text: str, old: str, start: int, end: int) -> list[int]:
 
 
 def _shifted(view: View, line: int, by: int) -> View:
-    """The ranges after `by` lines were added at `line` (0: where is unknown, so only the last range grows)."""
-    if not by or not view.ranges:
-        return view
-    moved = [(a + by if 0 < line < a else a, b + by if line <= b else b) for a, b in view.ranges]
-    return View(view.path, tuple(moved) if line else (*view.ranges[:-1], (view.ranges[-1][0], view.ranges[-1][1] + by)))
+    """The ranges after `by` lines were added (or, below 0, taken away) at `line`: later ones move, its own grows."""
+    moved = [(max(a + by, line) if line < a else a, max(b + by, line) if line <= b else b) for a, b in view.ranges]
+    return View(view.path, tuple(moved))
+
+
+async def _write(path: str, data: bytes | None, context: ToolContext) -> None:
+    try:
+        await context.sandbox.write(path, data)
+    except FileNotFoundError:
+        if data is not None:
+            raise EditError("not-written", f"{path}: no such folder") from None
+    except OSError as error:
+        raise EditError("not-written", f"{path}: {error.strerror or error}") from None
 
 
 async def _read(path: str, context: ToolContext) -> str:

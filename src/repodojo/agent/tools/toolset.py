@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from repodojo.agent.tools.base import Arguments, Tool, ToolContext, schema
+from repodojo.agent.tools.base import Arguments, MissingArguments, Tool, ToolContext, schema
 from repodojo.core.errors import ToolFormatError
 from repodojo.core.records import ToolResult
 from repodojo.inference.toolcalls import RawCall
@@ -37,9 +37,9 @@ class Toolset:
             return tool, tool.arguments.model_validate(dict(call.arguments))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or str(first.get("ctx", {}).get("field", ""))
+            where = ".".join(str(part) for part in first["loc"])
             kind = _KINDS.get(first["type"], "bad-type")
-            if first["type"] == "value_error":
+            if isinstance(first.get("ctx", {}).get("error"), MissingArguments):
                 kind = "missing"
             raise ToolFormatError(kind, f"{where}: {first['msg']}".lstrip(": ")) from None
 
@@ -47,7 +47,8 @@ class Toolset:
         """Execute, time, and cut the output."""
         start = time.perf_counter()
         result = await tool.run(arguments, context)
-        output = cut(result.output, self.observation_chars)
+        output = result.output.encode("utf-8", "replace").decode()  # file names may hold what no tokenizer takes
+        output = cut(output, self.observation_chars)
         return replace(result, output=output, seconds=time.perf_counter() - start)
 
 
@@ -61,4 +62,4 @@ def cut(text: str, limit: int) -> str:
         return text
     head = limit * 2 // 3
     tail = limit - head
-    return f"{text[:head]}\n[{len(text) - limit} characters left out]\n{text[-tail:]}"
+    return f"{text[:head]}\n[{len(text) - limit} characters left out]\n{text[len(text) - tail :]}"
