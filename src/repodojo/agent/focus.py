@@ -31,7 +31,7 @@ async def retrieve(sandbox: Sandbox, focus: Sequence[str]) -> Listing | None:
         try:
             source = (await sandbox.read(path)).decode()
             return listing(path, source, name)
-        except (OSError, UnicodeDecodeError, SyntaxError, LookupError):
+        except (OSError, ValueError, SyntaxError, RecursionError, LookupError):  # not text, not Python, not there
             continue
     return None
 
@@ -48,11 +48,22 @@ def render(node: Definition, lines: Sequence[str]) -> tuple[str, tuple[tuple[int
     last = node.end_lineno or node.lineno
     ranges: tuple[tuple[int, int], ...] = ((first, last),)
     doc = node.body[0]
-    if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str):
+    if _is_docstring(doc) and _stands_alone(doc, lines):
         ranges = tuple(r for r in ((first, doc.lineno - 1), ((doc.end_lineno or doc.lineno) + 1, last)) if r[0] <= r[1])
     shown = [line for a, b in ranges for line in lines[a - 1 : b] if line.strip()]
     indent = len(lines[first - 1]) - len(lines[first - 1].lstrip())
-    return "\n".join(line[indent:] for line in shown), ranges
+    return "\n".join(line[min(indent, len(line) - len(line.lstrip())) :] for line in shown), ranges
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _stands_alone(node: ast.stmt, lines: Sequence[str]) -> bool:
+    """Whether its lines hold nothing else: `def f(): "doc"` cannot lose its docstring by lines."""
+    before = lines[node.lineno - 1].encode()[: node.col_offset]
+    after = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset :]
+    return not before.strip() and (not after.strip() or after.lstrip().startswith(b"#"))
 
 
 def _find(tree: ast.Module, names: Sequence[str]) -> Definition:
