@@ -27,7 +27,7 @@ def functions(root: Path, *, least: int = 3, most: int = 30) -> Iterator[Functio
     """Each function of `least` to `most` code lines under `root`, same bodies once."""
     seen: set[str] = set()
     for path in sorted(root.rglob("*.py")):
-        if any(part in f"/{path.relative_to(root)}" for part in SKIPPED):
+        if any(part in f"/{path.relative_to(root).as_posix()}" for part in SKIPPED):
             continue
         for function in _of_file(path, root):
             if least <= function.code.count("\n") + 1 <= most and function.code not in seen:
@@ -43,7 +43,7 @@ def _of_file(path: Path, root: Path) -> Iterator[Function]:
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, OSError):
         return
-    relative = str(path.relative_to(root))
+    relative = path.relative_to(root).as_posix()
     lines = text.split("\n")
     for owner, node in _definitions(tree):
         doc = ast.get_docstring(node, clean=True) or ""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repodojo.agent.loop import AgentLimits
+from repodojo.core.errors import SourceError
 from repodojo.inference.chat import ChatFormat
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.transcripts import transcript
@@ -38,7 +39,10 @@ class Transcripts:
 def make(
     functions: Sequence[Function], tokenizer: Path, *, seed: int, workers: int, on_part: Callable[[int], None]
 ) -> Transcripts:
-    """One transcript a function, in parallel; the same seed gives the same transcripts whatever the workers."""
+    """One transcript a function, in parallel; the same seed gives the same transcripts whatever the workers.
+
+    A function whose opening alone is longer than the context has none. SourceError where nothing is left.
+    """
     parts = [functions[i : i + 500] for i in range(0, len(functions), 500)]
     ids: list[NDArray[np.uint16]] = []
     counted: list[NDArray[np.bool_]] = []
@@ -49,6 +53,8 @@ def make(
             on_part(len(done))
             ids += [pair[0] for pair in done]
             counted += [pair[1] for pair in done]
+    if not ids:
+        raise SourceError("no function fits into a transcript", way_out="give more sources")
     starts = np.concatenate([[0], np.cumsum([len(x) for x in ids])])
     return Transcripts(np.concatenate(ids), np.concatenate(counted), starts)
 

@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from repodojo.core.errors import ConfigError
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.decoder import Attention, Decoder, Layer
 
@@ -21,7 +22,10 @@ EMBEDDING = 0.05  # standard deviation of the embeddings: what is written next t
 
 
 def initialise(architecture: Architecture, seed: int, *, copying: bool = True) -> Decoder:
-    """A fresh decoder; Qwen3 layout with at least two layers where `copying`."""
+    """A fresh decoder. ConfigError where `copying` is asked of an architecture that cannot hold the circuit."""
+    if copying and not _can_copy(architecture):
+        cause = "copying needs Qwen3's layout, tied embeddings, two layers, heads of 4n and narrower than the model"
+        raise ConfigError(cause, way_out="change the architecture or set copying to false")
     generator = torch.Generator().manual_seed(seed)
     decoder = Decoder(architecture)
     for name, weight in decoder.named_parameters():
@@ -29,10 +33,14 @@ def initialise(architecture: Architecture, seed: int, *, copying: bool = True) -
             scale = EMBEDDING if "embed" in name else weight.shape[1] ** -0.5
             scale *= (2 * architecture.layers) ** -0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
             nn.init.normal_(weight, 0.0, scale, generator=generator)
-    if copying and architecture.qk_norm and architecture.layers >= 2:
+    if copying:
         with torch.no_grad():
             _write_copying(decoder, generator)
     return decoder
+
+
+def _can_copy(a: Architecture) -> bool:
+    return a.qk_norm and a.tied and a.layers >= 2 and a.head_dim % 4 == 0 and a.head_dim < a.hidden
 
 
 def _write_copying(decoder: Decoder, generator: torch.Generator) -> None:

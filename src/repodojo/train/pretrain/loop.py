@@ -65,10 +65,10 @@ def train(
             base = schedule.muon_rate if group in muon.param_groups else schedule.adam_rate
             group["lr"] = base * schedule.factor(step, steps)
         loss, action_loss, tokens = _loss(decoder, data, chosen, device)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(other, 1.0)
         for optimizer in (muon, adam):
-            optimizer.step()
+            optimizer.step()  # type: ignore[no-untyped-call]
             optimizer.zero_grad(set_to_none=True)
         done += tokens
         losses.append(float(loss.detach()))
