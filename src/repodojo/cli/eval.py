@@ -1,0 +1,60 @@
+"""`repodojo eval`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from repodojo.cli.progress import Bars
+from repodojo.core.errors import ConfigError
+from repodojo.train import config as configuration
+
+
+def evaluate(
+    store: Annotated[Path, typer.Argument(help="Folder of a task set.")],
+    model: Annotated[list[Path] | None, typer.Option("--model", help="Model folder; repeat to compare.")] = None,
+    policy: Annotated[list[str] | None, typer.Option("--policy", help="Scripted reference; repeat.")] = None,
+    base: Annotated[bool, typer.Option("--base", help="Measure the base that ships with the package.")] = False,
+    split: Annotated[str, typer.Option(help="train, dev or held-out.")] = "held-out",
+    tasks: Annotated[int, typer.Option(help="Tasks measured at most.")] = 200,
+    attempts: Annotated[int, typer.Option(help="Episodes a task.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of sampling and of the intervals.")] = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. --set agent.max_turns=8.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the rows as one JSON object.")] = False,
+) -> None:
+    """Measure models and scripted references on tasks, with 95% intervals clustered by task.
+
+    Example: repodojo eval tasks --base --model runs/mine/checkpoints/rl-00040 --policy tested-search
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from repodojo.evaluate.tables import rich_table
+    from repodojo.rollout.orders import MODEL
+    from repodojo.train import measure, setup
+
+    own = [f"tasks.store={json.dumps(str(store))}", f"eval.split={split}", f"eval.tasks={tasks}"]
+    config = configuration.load(None, [*own, f"eval.attempts={attempts}", f"run.seed={seed}", *(set_ or ())])
+    subjects: list[tuple[str, Path, str]] = [("base", setup.base_path(), MODEL)] if base else []
+    subjects += [(path.name, path, MODEL) for path in model or ()]
+    subjects += [(name, setup.model_path(config), name) for name in policy or ()]
+    if not subjects:
+        raise ConfigError("nothing to measure", way_out="give --base, --model FOLDER or --policy NAME")
+    chosen = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
+    rows = []
+    with Bars() as bars:
+        for name, path, who in subjects:
+            bars.phase(name, len(chosen) * attempts)
+            with setup.open_pool(config, path) as pool:
+                found = measure.episodes(
+                    pool, chosen, attempts=attempts, seed=seed, policy=who, name=name, on_episode=bars.advance
+                )
+            rows.append(measure.row(name, found, chosen, store, seed))
+    if json_:
+        typer.echo(json.dumps({row.name: asdict(row) for row in rows}))
+    else:
+        Console().print(rich_table(rows, title=f"{split}, {len(chosen)} tasks x {attempts}"))

@@ -1,0 +1,60 @@
+"""Progress bars with time left for whatever reports phases; quiet lines where nobody watches a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Bars:
+    """A `train.events.Watcher` that draws one bar a phase; a context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Bars:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def phase(self, name: str, total: int) -> None:
+        """A new bar; without a terminal, a line."""
+        self.task = self.progress.add_task(name, total=total or None, note="")
+        if not self.console.is_terminal:
+            self.console.print(f"{name} ({total})" if total else name)
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        """Move the current bar."""
+        if self.task is not None:
+            self.progress.advance(self.task, done)
+            if note:
+                self.progress.update(self.task, note=note)
+
+    def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Steps are in metrics.jsonl; the bar's note is enough for the eye."""
+        del stage, step, values

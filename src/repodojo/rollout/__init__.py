@@ -1,0 +1,1 @@
+"""Episodes: orders, the workers that play them, and the groups that come back."""

@@ -1,0 +1,46 @@
+"""What is asked of a worker: an episode, and the settings that every episode of a pool shares."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from repodojo.agent.loop import AgentLimits
+from repodojo.core.protocols import Limits
+
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One episode to play. Orders of a group go to one worker, so that its prompt is computed once."""
+
+    id: str
+    task_id: str
+    group_id: str
+    seed: int
+    policy: str = MODEL
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker."""
+
+    store: str
+    model: str
+    dtype: str = "float32"
+    agent: AgentLimits = field(default_factory=AgentLimits)
+    box: Limits = field(default_factory=Limits)
+    observation_chars: int = 400
+    concurrency: int = 64
+    retries: int = 2
+    memo_tests: bool = True
+    allow_unisolated: bool = False
+    threads: int = 1
+
+
+def seed_of(run_seed: int, *names: object) -> int:
+    """A seed for one episode that depends on nothing but its names (63 bits)."""
+    text = ":".join(str(name) for name in (run_seed, *names))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

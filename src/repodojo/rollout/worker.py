@@ -1,0 +1,139 @@
+"""A worker process: one engine on one thread, and as many episodes at once as it was told."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from repodojo.agent.policy import ModelPolicy, Policy
+from repodojo.agent.scripted.scripts import scripted
+from repodojo.agent.tools import default_tools
+from repodojo.core.errors import RepodojoError
+from repodojo.core.records import Task
+from repodojo.inference.chat import ChatFormat
+from repodojo.rollout.episode import Stage, run_order
+from repodojo.rollout.orders import MODEL, Order, PoolSettings
+
+# Messages to a worker: ("play", [Order]), ("publish", version, path), ("stop",). From it: ("ready",), ("done",
+# Trajectory), ("published", version), ("failed", exception or text).
+
+
+def main(connection: Connection, settings: PoolSettings) -> None:
+    """Entry of the process. Ctrl-C is the parent's affair; when the parent is gone, so is this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        asyncio.run(Worker(connection, settings).serve())
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except RepodojoError as error:
+        connection.send(("failed", error))
+    except Exception:  # the edge of the process: the parent must learn why it ends
+        connection.send(("failed", traceback.format_exc()))
+
+
+class Worker:
+    """Plays orders as they come and sends back each trajectory when it is scored."""
+
+    def __init__(self, connection: Connection, settings: PoolSettings) -> None:
+        import torch  # the parent of this module's importers may not need it
+
+        from repodojo.inference import checkpoint
+        from repodojo.inference.engine import Engine
+
+        torch.set_num_threads(settings.threads)
+        self.connection, self.settings = connection, settings
+        self.chat = ChatFormat.load(Path(settings.model))
+        self.engine = Engine(
+            checkpoint.load(Path(settings.model)),
+            dtype=getattr(torch, settings.dtype),
+            max_context=settings.agent.max_context,
+            max_rows=2 * settings.concurrency,
+        )
+        self.tasks: dict[str, Task] = {}
+        self.policies: dict[tuple[str, float], Policy] = {}
+        self.free = asyncio.Semaphore(settings.concurrency)
+        self.running: set[asyncio.Task[None]] = set()
+        self.stage = self._stage()
+
+    def _stage(self) -> Stage:
+        from repodojo.rewards.cache import VerdictCache
+        from repodojo.rewards.grade import TestReward
+        from repodojo.sandbox.factory import LocalFactory
+        from repodojo.tasks.store import TaskStore
+
+        s = self.settings
+        store = Path(s.store)
+        self.tasks = {task.id: task for task in TaskStore(store).tasks()}
+        boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
+        reward = TestReward(boxes, cache=VerdictCache())
+        memo: dict[tuple[str, str], Any] | None = {} if s.memo_tests else None
+        return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, s.retries, memo)
+
+    async def serve(self) -> None:
+        """Until told to stop, or until the parent is gone."""
+        loop = asyncio.get_running_loop()
+        inbox: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+        loop.add_reader(self.connection.fileno(), self._receive, inbox.put_nowait)
+        self.connection.send(("ready",))
+        try:
+            while True:
+                message = await inbox.get()
+                if message[0] == "stop":
+                    return
+                self._obey(message)
+        finally:
+            loop.remove_reader(self.connection.fileno())
+            await self._end()
+
+    def _receive(self, put: Callable[[tuple[Any, ...]], None]) -> None:
+        try:
+            while self.connection.poll():
+                put(self.connection.recv())
+        except (EOFError, OSError):
+            put(("stop",))  # the parent is gone
+
+    def _obey(self, message: tuple[Any, ...]) -> None:
+        if message[0] == "play":
+            for order in message[1]:
+                task = asyncio.create_task(self._play(order))
+                self.running.add(task)
+                task.add_done_callback(self._finished)
+        elif message[0] == "publish":
+            from repodojo.inference import checkpoint
+
+            self.engine.publish(message[1], checkpoint.read_weights(Path(message[2])))
+            self.connection.send(("published", message[1]))
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        """What is no outage is a fault of ours: tell, so that the run stops instead of learning from it."""
+        self.running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            text = error if isinstance(error, RepodojoError) else "".join(traceback.format_exception(error))
+            self.connection.send(("failed", text))
+
+    async def _play(self, order: Order) -> None:
+        async with self.free:
+            trajectory = await run_order(order, self.tasks[order.task_id], self._policy(order), self.stage)
+        self.connection.send(("done", trajectory))
+
+    def _policy(self, order: Order) -> Policy:
+        key = (order.policy, order.temperature)
+        if key not in self.policies:
+            if order.policy == MODEL:
+                self.policies[key] = ModelPolicy(MODEL, self.engine, self.chat, temperature=order.temperature)
+            else:
+                tries = self.settings.agent.max_turns - 1
+                self.policies[key] = scripted(order.policy, self.chat, tries=tries)
+        return self.policies[key]
+
+    async def _end(self) -> None:
+        for task in list(self.running):
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+        await self.engine.aclose()
+        await self.stage.boxes.close()

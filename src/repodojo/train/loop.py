@@ -1,0 +1,132 @@
+"""THE loop: stages in order, each resumable from its last commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from repodojo.algorithms.batches import solved
+from repodojo.core.records import Task, Trajectory
+from repodojo.evaluate.summary import ran_tests_first
+from repodojo.inference import checkpoint
+from repodojo.learner import checkpoints
+from repodojo.learner.optim import OptimizerSettings
+from repodojo.learner.steps import Learner
+from repodojo.rollout.pool import WorkerPool
+from repodojo.train import setup
+from repodojo.train.cursor import Draw, TaskCursor
+from repodojo.train.events import Silent, Watcher
+from repodojo.train.rundir import RunDir, RunState
+from repodojo.train.trackers import open_trackers
+
+
+def train(run: RunDir, watcher: Watcher | None = None) -> Path:
+    """Carry a run to its end, from wherever it stands; returns the folder of the final model."""
+    from repodojo.train import rft, rl
+
+    stages = {"rft": rft.run, "rl": rl.run}
+    with Training(run, watcher or Silent()) as training:
+        for name in training.stages_left():
+            stages[name](training)
+        training.commit("done", 0, done=True)
+    return run.latest_checkpoint() or setup.model_path(run.config)
+
+
+class Training:
+    """What the stages share: the run, the pool, the place among the tasks, the policy version."""
+
+    def __init__(self, run: RunDir, watcher: Watcher) -> None:
+        self.run, self.config, self.watcher = run, run.config, watcher
+        self.tasks: list[Task] = asyncio.run(setup.fitting(run.config, run.config.tasks.split, run.config.tasks.limit))
+        ids = [task.id for task in self.tasks]
+        state = run.state
+        self.cursor = (
+            TaskCursor.restore(ids, state.cursor) if state.cursor else TaskCursor.over(ids, run.config.run.seed)
+        )
+        self.version = state.version
+        self.in_flight: dict[str, Draw] = {}
+        self.model = run.latest_checkpoint() or setup.model_path(run.config)
+        self.pool: WorkerPool = setup.open_pool(run.config, self.model)
+        self.trackers = open_trackers(run)
+
+    def __enter__(self) -> Training:
+        if self.version:  # a resumed run: its workers' tokens must carry the version that their weights have
+            self.pool.publish(self.version, checkpoint.read_weights(self.model))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.close()
+        self.trackers.close()
+
+    def stages_left(self) -> list[str]:
+        """Stages that are not done yet, the one in progress first."""
+        stages: Sequence[str] = self.config.run.stages
+        stage = self.run.state.stage
+        if self.run.state.done or stage == "done":
+            return []
+        done = stage.removesuffix("-done") if stage.endswith("-done") else ""
+        if done:
+            return list(stages[stages.index(done) + 1 :])
+        return list(stages[stages.index(stage) :]) if stage else list(stages)
+
+    def new_learner(self, optimizer: OptimizerSettings) -> Learner:
+        """A learner on the current weights with a fresh optimiser."""
+        return Learner(checkpoint.load(self.model), optimizer=optimizer, dtype=self._dtype(), seed=self.config.run.seed)
+
+    def resumed_learner(self, stage: str, optimizer: OptimizerSettings) -> Learner:
+        """The learner of a stage in progress, exactly as it was committed; else a new one."""
+        folder = self.run.latest_checkpoint()
+        if self.run.state.stage != stage or folder is None:
+            return self.new_learner(optimizer)
+        return checkpoints.load(folder, optimizer=optimizer, dtype=self._dtype(), seed=self.config.run.seed)[0]
+
+    def _dtype(self) -> Literal["float32", "bfloat16"]:
+        return self.config.model.dtype
+
+    def publish(self, learner: Learner) -> None:
+        """New weights to every worker, as a new policy version."""
+        self.version += 1
+        self.pool.publish(self.version, learner.weights())
+
+    def checkpoint(self, name: str, learner: Learner) -> None:
+        """Write weights and optimiser; it counts once a commit names it."""
+        tokenizer = setup.model_path(self.config)
+        self.run.checkpoint(name, lambda folder: checkpoints.save(learner, folder, tokenizer=tokenizer))
+        self.model = self.run.path / "checkpoints" / name
+
+    def commit(self, stage: str, step: int, *, checkpoint: str = "", done: bool = False) -> None:
+        """Make everything so far count."""
+        cursor = self.cursor.give_back(self.in_flight.values()).state()
+        state = RunState(stage=stage, step=step, version=self.version, cursor=cursor, done=done)
+        self.run.commit(state, checkpoint=checkpoint)
+
+    def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """To the trackers and to whoever watches."""
+        self.trackers.log(stage, step, values)
+        self.watcher.metrics(stage, step, values)
+
+    def describe(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        """What a set of episodes amounts to; outages are counted and left out of every rate."""
+        scored = [t for t in trajectories if t.score.value is not None]
+        count = max(len(scored), 1)
+        turns = [turn for t in scored for turn in t.turns]
+
+        def share(flags: Sequence[Any], of: int = count) -> float:
+            return sum(bool(flag) for flag in flags) / max(of, 1)
+
+        return {
+            "episodes": len(trajectories),
+            "outages": len(trajectories) - len(scored),
+            "solve_rate": share([solved(t.score) for t in scored]),
+            "reward": sum(t.score.value or 0.0 for t in scored) / count,
+            "submit_rate": share([t.stop_reason == "submit" for t in scored]),
+            "tested_before_submit": share([ran_tests_first(t) for t in scored]),
+            "turns": len(turns) / count,
+            "tokens_sampled": sum(len(turn.action_ids) for turn in turns) / count,
+            "format_error_rate": share([turn.format_error for turn in turns], len(turns)),
+            "tool_error_rate": share(
+                [r.error for turn in turns for r in turn.results], sum(len(turn.results) for turn in turns)
+            ),
+        }

@@ -1,0 +1,44 @@
+"""Measuring a policy on tasks: episodes through the same workers that train, summarised with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from repodojo.core.records import Task, Trajectory
+from repodojo.evaluate.summary import Row, summarise
+from repodojo.rollout.orders import MODEL
+from repodojo.rollout.pool import WorkerPool, group_orders
+from repodojo.tasks.store import TaskStore
+
+REFERENCES = ("random-edit", "negate-first-if", "tested-search")
+
+
+def episodes(
+    pool: WorkerPool,
+    tasks: Sequence[Task],
+    *,
+    attempts: int,
+    seed: int,
+    policy: str = MODEL,
+    name: str = "eval",
+    on_episode: Callable[[], None] = lambda: None,
+) -> list[Trajectory]:
+    """`attempts` episodes of every task, in the order of tasks."""
+    ids = [task.id for task in tasks]
+    orders = group_orders(ids, size=attempts, prefix=f"{name}/{policy}", seed=seed, policy=policy)
+    found: dict[str, Trajectory] = {}
+    for trajectory in pool.run(orders):
+        found[trajectory.id] = trajectory
+        on_episode()
+    return [found[order.id] for order in orders]
+
+
+def row(name: str, trajectories: Sequence[Trajectory], tasks: Sequence[Task], store: Path, seed: int) -> Row:
+    """One line of a table; `restored` compares with the sound text that the store holds."""
+    tasks_of = TaskStore(store)
+
+    def original(task: Task) -> Mapping[str, str]:
+        return {path: data.decode("utf-8", "replace") for path, data in tasks_of.gold_changes(task).items()}
+
+    return summarise(trajectories, tasks, name=name, seed=seed, original=original)

@@ -1,0 +1,102 @@
+"""Rejection fine-tuning: sample, keep what passed, imitate it once or twice (Golubev et al., arXiv 2508.03501)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from repodojo.algorithms.batches import sample, solved
+from repodojo.core.records import Sample, Trajectory
+from repodojo.learner.optim import OptimizerSettings
+from repodojo.rollout.pool import group_orders
+from repodojo.train.loop import Training
+
+CHUNK = 32  # tasks between two commits: what a kill can cost
+
+
+def run(training: Training) -> None:
+    """Sample what is still missing, then train on what passed, then publish."""
+    _collect(training)
+    _imitate(training)
+
+
+def _collect(training: Training) -> None:
+    config, run = training.config, training.run
+    chunks = -(-config.rft.tasks // CHUNK)
+    training.watcher.phase("rejection sampling", config.rft.tasks * config.rft.attempts)
+    first = run.state.step if run.state.stage == "rft" else 0
+    training.watcher.advance(first * CHUNK * config.rft.attempts)
+    for chunk in range(first, chunks):
+        count = min(CHUNK, config.rft.tasks - chunk * CHUNK)
+        draws, cursor = training.cursor.take(count)
+        orders = group_orders(
+            [draw.task_id for draw in draws],
+            size=config.rft.attempts,
+            prefix=f"rft/{chunk}",
+            seed=config.run.seed,
+            temperature=config.rollout.temperature,
+        )
+        found = []
+        for trajectory in training.pool.run(orders):
+            found.append(trajectory)
+            training.watcher.advance(1)
+        run.add(found, stage="rft", step=chunk)
+        training.log("rft", chunk, training.describe(found))
+        training.cursor = cursor
+        training.commit("rft", chunk + 1)
+
+
+def _imitate(training: Training) -> None:
+    config = training.config
+    ids = [row["id"] for row in training.run.query("stage = 'rft' AND reward >= 1 ORDER BY id")]
+    kept = list(_kept([training.run.load(i) for i in ids], config.rft.keep_per_task))
+    samples = [sample(t, mask_format_errors=config.rft.mask_format_errors) for t in kept]
+    batches = list(_batches(samples, config.rft.batch_tokens, config.rft.epochs, config.run.seed))
+    settings = OptimizerSettings(
+        learning_rate=config.rft.learning_rate,
+        warmup=min(config.rft.warmup, len(batches) // 4),
+        schedule="cosine",
+        total_steps=max(len(batches), 1),
+        grad_clip=1.0,
+    )
+    training.watcher.phase("rejection fine-tuning", len(batches))
+    learner = training.new_learner(settings)
+    for step, batch in enumerate(batches):
+        metrics = learner.sft_step(batch)
+        training.log("sft", step, metrics)
+        training.watcher.advance(1, f"loss {metrics['loss']:.3f}")
+    training.publish(learner)
+    training.checkpoint("rft", learner)
+    training.log("rft", -(-config.rft.tasks // CHUNK), {"kept": len(kept), "passed": len(ids)})
+    training.commit("rft-done", 0, checkpoint="rft")
+
+
+def _kept(passed: Sequence[Trajectory], per_task: int) -> Iterator[Trajectory]:
+    """The shortest passing episodes of each task that end by submitting, no two with the same actions."""
+    by_task: dict[str, list[Trajectory]] = {}
+    for trajectory in passed:
+        if solved(trajectory.score) and trajectory.stop_reason == "submit":
+            by_task.setdefault(trajectory.task_id, []).append(trajectory)
+    for found in by_task.values():
+        seen: set[tuple[str, ...]] = set()
+        for trajectory in sorted(found, key=lambda t: (len(t.turns), t.id)):
+            actions = tuple(turn.text for turn in trajectory.turns)
+            if actions not in seen and len(seen) < per_task:
+                seen.add(actions)
+                yield trajectory
+
+
+def _batches(samples: Sequence[Sample], tokens: int, epochs: int, seed: int) -> Iterator[list[Sample]]:
+    """Shuffled batches of about `tokens` tokens, every sample once an epoch."""
+    rng = random.Random(seed)
+    for _ in range(epochs):
+        batch: list[Sample] = []
+        size = 0
+        for chosen in rng.sample(list(samples), len(samples)):
+            if batch and size + len(chosen.token_ids) > tokens:
+                yield batch
+                batch, size = [], 0
+            batch.append(chosen)
+            size += len(chosen.token_ids)
+        if batch:
+            yield batch

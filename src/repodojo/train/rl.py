@@ -1,0 +1,112 @@
+"""Multi-turn reinforcement learning: groups in, one optimiser pass, weights out. Synchronous is staleness 0."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from repodojo.algorithms.batches import assemble, has_signal
+from repodojo.core.records import Group, Trajectory
+from repodojo.learner.optim import OptimizerSettings
+from repodojo.rollout.groups import GroupQueue
+from repodojo.rollout.pool import group_orders
+from repodojo.train.config import recipe_of
+from repodojo.train.loop import Training
+
+
+def run(training: Training) -> None:
+    """Steps until the configured number is done; each is committed, so a kill costs one step at most."""
+    config = training.config
+    learner = training.resumed_learner("rl", _optimizer(training))
+    queue = GroupQueue(training.pool)
+    first = training.run.state.step if training.run.state.stage == "rl" else 0
+    training.watcher.phase("reinforcement learning", config.rl.steps)
+    training.watcher.advance(first)
+    recipe = recipe_of(config)
+    for step in range(first, config.rl.steps):
+        started = time.monotonic()
+        gathered = Gathering(training, queue, step)
+        groups = list(gathered.groups())
+        sampled = time.monotonic()
+        assembled = assemble(groups, recipe, training.version)
+        gathered.ask_ahead()
+        metrics = learner.rl_step(assembled.batch, recipe, config.rl.minibatches) if assembled.batch.samples else {}
+        training.publish(learner)
+        training.run.add(gathered.seen, stage="rl", step=step)
+        times = {"rollout_seconds": sampled - started, "learn_seconds": time.monotonic() - sampled}
+        counts = {"groups": len(groups), "groups_tried": gathered.tried, "groups_stale": gathered.stale}
+        values = {**training.describe(gathered.seen), **metrics, **times, **counts}
+        training.log("rl", step, values)
+        training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
+        name = f"rl-{step + 1:05d}"
+        training.checkpoint(name, learner)
+        gathered.settle()
+        training.commit("rl", step + 1, checkpoint=name)
+        training.run.prune(config.run.keep_checkpoints, spare=("rft",))
+    training.commit("rl-done", 0)
+
+
+def _optimizer(training: Training) -> OptimizerSettings:
+    rl = training.config.rl
+    return OptimizerSettings(
+        learning_rate=rl.learning_rate, weight_decay=rl.weight_decay, grad_clip=rl.grad_clip, warmup=min(3, rl.steps)
+    )
+
+
+class Gathering:
+    """The groups of one step: enough with signal, refilled a bounded number of rounds, none staler than allowed."""
+
+    def __init__(self, training: Training, queue: GroupQueue, step: int) -> None:
+        self.training, self.queue, self.step = training, queue, step
+        self.config = training.config
+        self.recipe = recipe_of(training.config)
+        self.seen: list[Trajectory] = []
+        self.tried = self.stale = 0
+
+    def groups(self) -> Iterator[Group]:
+        """Groups with signal, at most `groups_per_step`."""
+        wanted = self.config.rl.groups_per_step
+        kept = 0
+        for _ in range(self.config.rl.max_refills + 1):
+            self._ask(max(wanted - kept - self.queue.in_flight(), 0))
+            for group in self._take(wanted - kept):
+                kept += 1
+                yield group
+            if kept >= wanted:
+                return
+
+    def _take(self, count: int) -> Iterator[Group]:
+        for taken in self.queue.take(count, lambda _: None):
+            group = taken.group()
+            self.tried += 1
+            self.seen += group.trajectories
+            if self.training.version - taken.version > self.config.rollout.max_staleness:
+                self.stale += 1
+            elif not self.recipe.drop_no_signal or has_signal(group, self.recipe):
+                yield group
+
+    def ask_ahead(self) -> None:
+        """With staleness allowed, the next steps' groups are played while the learner works."""
+        ahead = self.config.rollout.max_staleness * self.config.rl.groups_per_step
+        self._ask(max(ahead - self.queue.in_flight(), 0))
+
+    def _ask(self, count: int) -> None:
+        if not count:
+            return
+        training = self.training
+        draws, training.cursor = training.cursor.take(count)
+        for draw in draws:
+            orders = group_orders(
+                [draw.task_id],
+                size=self.config.rollout.group_size,
+                prefix=f"rl/{draw.index}",
+                seed=self.config.run.seed,
+                temperature=self.config.rollout.temperature,
+            )
+            training.in_flight[orders[0].group_id] = draw
+            self.queue.ask(orders, training.version)
+
+    def settle(self) -> None:
+        """What was seen is no longer in flight; the rest will be taken again by a resumed run."""
+        for trajectory in self.seen:
+            self.training.in_flight.pop(trajectory.group_id, None)

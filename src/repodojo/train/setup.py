@@ -1,0 +1,84 @@
+"""From a configuration to the parts of a run: the base, the tasks, the pool of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from repodojo.agent import prompts
+from repodojo.agent.focus import retrieve
+from repodojo.agent.loop import AgentLimits
+from repodojo.agent.tools import default_tools
+from repodojo.core.errors import CheckpointError, TaskError
+from repodojo.core.protocols import Limits
+from repodojo.core.records import Split, Task
+from repodojo.inference.chat import ChatFormat
+from repodojo.rollout.orders import PoolSettings
+from repodojo.rollout.pool import WorkerPool
+from repodojo.sandbox.factory import LocalFactory
+from repodojo.tasks.store import TaskStore
+from repodojo.train.config import Config
+
+OBSERVATION_CHARS = 400
+
+
+def base_path() -> Path:
+    """The folder of the base that ships with the package."""
+    path = Path(str(files("repodojo") / "assets" / "base"))
+    if not (path / "model.safetensors").is_file():
+        raise CheckpointError("this installation ships no base", way_out="name a model with --set model.path=FOLDER")
+    return path
+
+
+def model_path(config: Config) -> Path:
+    """The model a run begins with."""
+    return Path(config.model.path) if config.model.path else base_path()
+
+
+def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
+    """The settings of a run's workers."""
+    agent, box = config.agent, config.sandbox
+    return PoolSettings(
+        store=config.tasks.store,
+        model=str(model or model_path(config)),
+        dtype=config.model.dtype,
+        agent=AgentLimits(agent.max_turns, agent.max_tokens, agent.max_context, agent.max_seconds, agent.context),
+        box=Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb),
+        observation_chars=OBSERVATION_CHARS,
+        concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
+        retries=config.rollout.retries,
+        memo_tests=agent.memo_tests,
+        allow_unisolated=box.allow_unisolated,
+    )
+
+
+def open_pool(config: Config, model: Path | None = None) -> WorkerPool:
+    """Workers that are not started yet."""
+    return WorkerPool(pool_settings(config, model), config.rollout.workers)
+
+
+async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
+    """Tasks of a split whose opening fits `tasks.max_prompt_tokens`, at most `limit` (0: all), in store order.
+
+    TaskError where none is left.
+    """
+    store = Path(config.tasks.store)
+    chat = ChatFormat.load(model_path(config))
+    boxes = LocalFactory(store, allow_unisolated=config.sandbox.allow_unisolated)
+    tools = default_tools(OBSERVATION_CHARS).schemas()
+    kept: list[Task] = []
+    tasks: Sequence[Task] = TaskStore(store).tasks(split)
+    for task in tasks:
+        box = await boxes.create(task.environment)
+        listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
+        if len(chat.prompt(prompts.messages(task, listing), tools)) <= config.tasks.max_prompt_tokens:
+            kept.append(task)
+        await box.close()
+        if len(kept) == limit:
+            break
+    await boxes.close()
+    if not kept:
+        cause = f"none of {len(tasks)} tasks of split '{split}' in {store} fits"
+        raise TaskError(cause, way_out="raise tasks.max_prompt_tokens, or make tasks for that split")
+    return kept
