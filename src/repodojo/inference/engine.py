@@ -18,8 +18,9 @@ from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference import checkpoint
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.fast import FastDecoder
+from repodojo.inference.requests import Request, Stats
 from repodojo.inference.sampling import uniforms
-from repodojo.inference.scheduler import Request, Scheduler, Stats
+from repodojo.inference.scheduler import Scheduler
 
 
 class Engine:
