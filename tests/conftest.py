@@ -1,0 +1,60 @@
+"""What several rooms' tests share: a small tokenizer of the base's own kind, and real functions to work on."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from repodojo.inference.chat import ChatFormat
+    from repodojo.train.pretrain.corpus import Function
+
+MODULES = (
+    "textwrap",
+    "bisect",
+    "shlex",
+    "statistics",
+    "heapq",
+    "fractions",
+    "calendar",
+    "posixpath",
+    "colorsys",
+    "copy",
+)
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with some modules of the standard library."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in MODULES:
+        shutil.copy(Path(sysconfig.get_path("stdlib")) / f"{name}.py", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def functions(sources: Path) -> list[Function]:
+    """The functions of those modules."""
+    from repodojo.train.pretrain import corpus
+
+    return list(corpus.functions(sources))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(functions: list[Function]) -> Any:
+    """The base's tokenizer with 640 entries."""
+    from repodojo.train.pretrain.tokenizer import train
+
+    return train((function.code for function in functions), 640)
+
+
+@pytest.fixture(scope="session")
+def chat(tokenizer: Any) -> ChatFormat:
+    """Its chat format."""
+    from repodojo.inference.chat import ChatFormat
+
+    return ChatFormat(tokenizer)
