@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer import Option, echo
 
@@ -49,7 +50,7 @@ def doctor(json_: bool = Option(False, "--json", help="Print one JSON object ins
     table = Table("", "what", "here", "for more", title=f"Python {platform.python_version()} on {platform.platform()}")
     for finding in findings:
         mark = "[green]yes[/]" if finding.good else "[yellow]no[/]"
-        table.add_row(mark, finding.name, finding.seen, finding.advice)
+        table.add_row(mark, finding.name, escape(finding.seen), escape(finding.advice))
     Console().print(table)
 
 

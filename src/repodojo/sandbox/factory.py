@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
+import weakref
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class LocalFactory:
         self._starting = threading.Lock()
         self._zygote: Zygote | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._boxes: list[Sandbox] = []
+        self._boxes: weakref.WeakSet[Box | PlainSandbox] = weakref.WeakSet()
         self._uid = -1
 
     @property
@@ -62,9 +63,9 @@ class LocalFactory:
 
     async def real(self, spec: BoxSpec) -> Sandbox:
         """A box that exists at once, for `LazySandbox` and for whoever needs one."""
-        box = await (self._namespaces(spec) if await asyncio.to_thread(self._isolated) else self._plain(spec))
-        self._boxes = [known for known in self._boxes if not getattr(known, "closed", False)]
-        self._boxes.append(box)
+        isolated = await asyncio.to_thread(self._isolated)
+        box: Box | PlainSandbox = await self._namespaces(spec) if isolated else await self._plain(spec)
+        self._boxes.add(box)
         return box
 
     def _isolated(self) -> bool:
@@ -77,10 +78,10 @@ class LocalFactory:
             )
         return False
 
-    async def _plain(self, spec: BoxSpec) -> Sandbox:
+    async def _plain(self, spec: BoxSpec) -> PlainSandbox:
         return await asyncio.to_thread(PlainSandbox, spec, spec.limits(self._limits))
 
-    async def _namespaces(self, spec: BoxSpec) -> Sandbox:
+    async def _namespaces(self, spec: BoxSpec) -> Box:
         zygote = await asyncio.to_thread(self._start) if self._zygote is None else self._zygote
         limits = spec.limits(self._limits)
         layout = {
@@ -93,7 +94,7 @@ class LocalFactory:
             "files": limits.files,
             "python": machine.interpreter(),
         }
-        return Box(await zygote.create(layout, asdict(limits)), spec, limits)
+        return Box(await zygote.create(layout, asdict(limits)), spec, limits, self)
 
     def _start(self) -> Zygote:
         with self._starting:
@@ -122,7 +123,7 @@ class LocalFactory:
 
     async def close(self) -> None:
         """Close every box and end the fork server."""
-        for box in self._boxes:
+        for box in list(self._boxes):
             await box.close()
         self._boxes.clear()
         if self._zygote is not None:

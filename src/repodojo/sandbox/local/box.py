@@ -26,7 +26,8 @@ _GRACE = 15.0  # seconds for init to kill and reap everything
 class Box:
     """One box. Calls are served one after another; whatever a command left running is killed when it ends."""
 
-    def __init__(self, control: socket.socket, spec: BoxSpec, limits: Limits) -> None:
+    def __init__(self, control: socket.socket, spec: BoxSpec, limits: Limits, owner: object = None) -> None:
+        self._owner = owner  # what must live as long as the box does
         self._control = control
         self._spec = spec
         self._limits = limits

@@ -105,7 +105,6 @@ def _call(argv: Sequence[str]) -> int:
         return _exit_code(stop)
     except BaseException as error:  # the edge of the job: Python's own end of the line prints the same
         trace = _without_us(error.__traceback__)
-        sys.stdout.flush()  # as an interpreter does, so that the order of what was printed stays
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
@@ -125,7 +124,10 @@ def _run_file(path: str, main: ModuleType) -> None:
         raise SystemExit(2) from None
     path = os.path.abspath(path)
     main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
-    exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
+    finally:
+        sys.stdout.flush()  # before a traceback is printed, as an interpreter does for files, though not for -m
 
 
 def _without_us(trace: TracebackType | None) -> TracebackType | None:
@@ -139,7 +141,6 @@ def _exit_code(stop: SystemExit) -> int:
         return 0
     if isinstance(stop.code, int):
         return stop.code & 0xFF
-    sys.stdout.flush()
     print(stop.code, file=sys.stderr)
     return 1
 

@@ -6,6 +6,7 @@ neither side ever waits on the other to drain a pipe.
 
 from __future__ import annotations
 
+import array
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 PACKET = 65536
 _INLINE = 32768
 _DESCRIPTORS = 8
+_INT = array.array("i").itemsize
 
 Header = dict[str, Any]
 
@@ -69,7 +71,15 @@ def decode(data: bytes) -> Header:
 
 def receive(end: socket.socket) -> tuple[Header, list[int]]:
     """Wait for one message; EOFError where the other side is gone. The caller closes the descriptors."""
-    data, handles, _, _ = socket.recv_fds(end, PACKET, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    room = socket.CMSG_SPACE(_DESCRIPTORS * _INT)
+    # not socket.recv_fds: it drops its flags, and jobs would inherit what is received here
+    data, extra, _, _ = end.recvmsg(PACKET, room, socket.MSG_CMSG_CLOEXEC)
+    handles = [
+        handle
+        for level, kind, block in extra
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for handle in array.array("i", block[: len(block) - len(block) % _INT])
+    ]
     if not data:
         raise EOFError
     header = json.loads(data)
