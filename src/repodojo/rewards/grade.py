@@ -1,4 +1,4 @@
-"""The reward of a task: its tests, in a fresh box, on the agent's admissible changes and nothing else of the agent's."""
+"""The reward of a task: its tests, in a fresh box, on the agent's admissible changes and nothing else of it."""
 
 from __future__ import annotations
 

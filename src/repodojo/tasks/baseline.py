@@ -13,7 +13,7 @@ from repodojo.tasks.layout import Layout, read_source
 from repodojo.tasks.runs import ID_SECONDS, Report, report
 
 RUNS = 3
-CHUNK = 150
+CHUNK = 100
 CHUNK_SECONDS = 60.0
 SLOW = ID_SECONDS / 3
 
@@ -52,7 +52,7 @@ async def measure(box: Sandbox, layout: Layout, found: Sequence[FunctionInfo], b
         tried += len(ids)
         seen: list[Report] = []
         for seed in range(RUNS):
-            wanted = [i for i in ids if all(r.tests.get(i) == "passed" for r in seen)]
+            wanted = [i for i in ids if all(_worth(r, i) for r in seen)]
             if wanted:
                 trace = seed == 0 and ids[0].startswith("pytest:")
                 seen.append(await report(box, wanted, docstrings, seed=seed, trace=trace, seconds=CHUNK_SECONDS))
@@ -70,6 +70,11 @@ async def measure(box: Sandbox, layout: Layout, found: Sequence[FunctionInfo], b
             way_out="the package may not fit this Python, or need what its metadata does not name",
         )
     return Baseline(frozenset(green), tuple(flaky), touched, docstrings, sources, tried)
+
+
+def _worth(report: Report, name: str) -> bool:
+    """Whether an id passed, and fast enough (tracing slows it down) to be run again."""
+    return report.tests.get(name) == "passed" and report.seconds.get(name, 0.0) <= ID_SECONDS
 
 
 def _chunks(doctests: list[str], by_file: Mapping[str, list[str]]) -> Iterator[list[str]]:
@@ -90,7 +95,7 @@ def _verdict(runs: Sequence[tuple[list[str], list[Report]]]) -> tuple[list[str],
     flaky: list[str] = []
     for ids, seen in runs:
         for name in ids:
-            if seen[0].tests.get(name) != "passed":
+            if not _worth(seen[0], name):
                 continue
             if len(seen) == RUNS and all(r.tests.get(name) == "passed" for r in seen):
                 if max(r.seconds.get(name, 0.0) for r in seen[1:]) <= SLOW:

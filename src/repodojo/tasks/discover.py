@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from repodojo.tasks.text import Text
 
@@ -99,42 +99,53 @@ def docstrings(path: str, source: str) -> dict[str, str]:
 # ---------------------------------------------------------------- pytest files
 
 
-def test_ids(path: str, source: str) -> list[str]:
-    """`pytest:` ids of a test file, one a test function or method, parametrised or not."""
+@dataclass(frozen=True)
+class _TestFile:
+    """Where the tests of a file stand: ("test_x", start, end) and, for a class, (name, start, end, its tests)."""
+
+    tests: tuple[tuple[str, int, int], ...]
+    classes: tuple[tuple[str, int, int, tuple[tuple[str, int, int], ...]], ...]
+
+
+@lru_cache(maxsize=256)
+def _test_file(source: str) -> _TestFile:
     try:
-        tree = ast.parse(source)
+        body = ast.parse(source).body
     except (SyntaxError, ValueError):
-        return []
-    found: list[str] = []
-    for node in tree.body:
-        if isinstance(node, Definition) and node.name.startswith("test"):
-            found.append(node.name)
-        elif isinstance(node, ast.ClassDef):
-            methods = [n.name for n in node.body if isinstance(n, Definition) and n.name.startswith("test")]
-            found += [f"{node.name}::{method}" for method in methods]
-    return [f"pytest:{path}::{name}" for name in dict.fromkeys(found)]
-
-
-def prune(source: str, names: Collection[str]) -> str:
-    """A test file with only the tests in `names` ("test_x", "TestY::test_z") and all that is not a test."""
+        return _TestFile((), ())
     text = Text(source)
-    drop: list[tuple[int, int]] = []
-    for node in ast.parse(source).body:
-        if isinstance(node, Definition) and node.name.startswith("test") and node.name not in names:
-            drop.append(_lines(node, text))
-        elif isinstance(node, ast.ClassDef):
-            tests = [n for n in node.body if isinstance(n, Definition) and n.name.startswith("test")]
-            unwanted = [n for n in tests if f"{node.name}::{n.name}" not in names]
-            if tests and len(unwanted) == len(tests):
-                drop.append(_lines(node, text))
-            else:
-                drop += [_lines(n, text) for n in unwanted]
-    for start, end in sorted(drop, reverse=True):
-        source = source[:start] + source[end:]
-    return re.sub(r"\n{4,}", "\n\n\n", source)
+    classes = []
+    for node in body:
+        if isinstance(node, ast.ClassDef) and (methods := _tests(node.body, text, f"{node.name}::")):
+            classes.append((node.name, *_lines(node, text), methods))
+    return _TestFile(_tests(body, text, ""), tuple(classes))
+
+
+def _tests(body: list[ast.stmt], text: Text, prefix: str) -> tuple[tuple[str, int, int], ...]:
+    found = [n for n in body if isinstance(n, Definition) and n.name.startswith("test")]
+    return tuple((prefix + n.name, *_lines(n, text)) for n in found)
 
 
 def _lines(node: Definition | ast.ClassDef, text: Text) -> tuple[int, int]:
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     assert node.end_lineno is not None
     return text.starts[first - 1], text.starts[node.end_lineno]
+
+
+def test_ids(path: str, source: str) -> list[str]:
+    """`pytest:` ids of a test file, one a test function or method, parametrised or not; [] where it does not parse."""
+    file = _test_file(source)
+    names = [name for name, _, _ in file.tests] + [name for _, _, _, tests in file.classes for name, _, _ in tests]
+    return [f"pytest:{path}::{name}" for name in dict.fromkeys(names)]
+
+
+def prune(source: str, names: Collection[str]) -> str:
+    """A test file with only the tests in `names` ("test_x", "TestY::test_z") and all that is not a test."""
+    file = _test_file(source)
+    drop = [(start, end) for name, start, end in file.tests if name not in names]
+    for _, start, end, tests in file.classes:
+        unwanted = [(first, last) for name, first, last in tests if name not in names]
+        drop += [(start, end)] if len(unwanted) == len(tests) else unwanted
+    for start, end in sorted(drop, reverse=True):
+        source = source[:start] + source[end:]
+    return re.sub(r"\n{4,}", "\n\n\n", source)

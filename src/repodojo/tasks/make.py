@@ -36,7 +36,7 @@ class Options:
     max_lines: int = 30
     kinds: tuple[str, ...] = KINDS
     per_function: int = 6
-    test_budget: float = 20.0
+    test_budget: float = 10.0
     workers: int = 2
 
 

@@ -50,8 +50,9 @@ def plan(function: FunctionInfo, base: Baseline, by_function: Mapping[str, Seque
     A function's own doctest is what the agent sees, and pytest tests are held back. Without a doctest the most
     specific pytest test is shown, and others are held back where there are any.
     """
-    tests = [i for i in by_function.get(function.focus, ()) if _reasonable(i, base)]
+    tests = by_function.get(function.focus, ())
     tests = sorted(tests, key=lambda i: (function.node.name not in i, len(base.touched[i]), i))
+    tests = [i for i in tests[: 4 * HIDDEN_TESTS] if _reasonable(i, base)]
     own = function.doctest_id
     if own in base.green:
         visible, hidden = (own,), tuple(tests[:HIDDEN_TESTS])

@@ -23,7 +23,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIRST_STAMP = 1_000_000
-PYTEST_PARTS = ["capture", "debugging", "faulthandler", "fixtures", "helpconfig", "junitxml", "legacypath", "logging", "main", "mark", "monkeypatch", "pastebin", "python", "raises", "recwarn", "reports", "runner", "setuponly", "setupplan", "skipping", "stepwise", "subtests", "terminal", "threadexception", "tmpdir", "unittest", "unraisableexception", "assertion.rewrite", "assertion.util", "nodes"]
+# fmt: off
+PYTEST_PARTS = (
+    "capture", "debugging", "faulthandler", "fixtures", "helpconfig", "junitxml", "legacypath", "logging",
+    "main", "mark", "monkeypatch", "pastebin", "python", "raises", "recwarn", "reports", "runner",
+    "setuponly", "setupplan", "skipping", "stepwise", "subtests", "terminal", "threadexception", "tmpdir",
+    "unittest", "unraisableexception", "assertion.rewrite", "assertion.util", "nodes",
+)
+# fmt: on
 """What a pytest session loads, imported once before the forks; a version that lacks one does without."""
 
 

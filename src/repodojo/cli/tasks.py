@@ -1,0 +1,144 @@
+"""`repodojo tasks`: make, list and show tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from repodojo.core.codec import to_json
+from repodojo.core.errors import ConfigError
+from repodojo.core.protocols import SandboxFactory
+from repodojo.core.records import Split
+from repodojo.tasks.make import Options, Tell
+from repodojo.tasks.mutate import KINDS
+from repodojo.tasks.session import Line, make_all
+from repodojo.tasks.store import TaskStore
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and show tasks.")
+SPLITS: tuple[Split, ...] = ("train", "dev", "held-out")
+STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
+STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
+
+
+@app.command()
+def make(
+    sources: Annotated[list[str], typer.Argument(help="toolz==1.0.0, a folder, an sdist file or a Git URL")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the task set")],
+    split: Annotated[str, typer.Option(help="train, dev or held-out; all sources of a call go to one")] = "train",
+    limit: Annotated[int, typer.Option(min=0, help="tasks a source gives at most (0: all)")] = 0,
+    seed: Annotated[int, typer.Option(help="draws mutants and ids")] = 0,
+    max_lines: Annotated[int, typer.Option(min=2, help="longest function, docstring left out")] = 30,
+    per_function: Annotated[int, typer.Option(min=1, help="tasks a function gives at most")] = 6,
+    kinds: Annotated[str, typer.Option(help=f"comma-separated, of: {', '.join(KINDS)}")] = ",".join(KINDS),
+    workers: Annotated[int, typer.Option(min=1, help="boxes that work side by side")] = 2,
+    unisolated: Annotated[bool, typer.Option(help="where the machine offers no isolation, run without")] = False,
+) -> None:
+    """Make bug-repair tasks from packages: inject one bug each, keep those that the package's own tests catch."""
+    wanted = tuple(filter(None, kinds.split(",")))
+    options = Options(_split(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
+    console = Console()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
+
+        def tell(source: str) -> Tell:
+            bar = progress.add_task(f"{source}: fetch", total=None)
+            stage = [""]
+
+            def update(name: str, done: int, of: int) -> None:
+                if name != stage[0]:
+                    stage[0] = name
+                    progress.reset(bar)
+                progress.update(bar, description=f"{source}: {name}", completed=done, total=of or None)
+
+            return update
+
+        from repodojo.sandbox.factory import LocalFactory
+
+        def factory(store: Path) -> SandboxFactory:
+            return LocalFactory(store, allow_unisolated=unisolated)
+
+        lines = asyncio.run(make_all(sources, out, options, factory, tell))
+    _report(console, lines, out)
+
+
+def _report(console: Console, lines: list[Line], out: Path) -> None:
+    table = Table("source", *STAGES.values(), "ms each", "s")
+    for line in lines:
+        funnel = line.made.funnel
+        each = f"{1000 * line.made.run_seconds / funnel['mutants run']:.0f}" if funnel["mutants run"] else ""
+        table.add_row(line.source, *(str(funnel[stage]) for stage in STAGES), each, f"{line.seconds:.0f}")
+    console.print(table)
+    lost = sum((line.made.funnel for line in lines), Counter[str]())
+    for name, count in sorted(lost.items()):
+        if name not in STAGES and count:
+            console.print(f"  {count:6d} {name}")
+    console.print(f"{sum(line.added for line in lines)} new tasks in {out}")
+    failed = [line for line in lines if line.error]
+    for line in failed:
+        typer.secho(f"error: {line.source}: {line.error}", fg="red", err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _split(name: str) -> Split:
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise ConfigError(f"there is no split {name!r}", way_out=f"use one of {', '.join(SPLITS)}")
+
+
+def _kinds(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [kind for kind in wanted if kind not in KINDS]
+    if unknown or not wanted:
+        raise ConfigError(f"there is no kind {(unknown or [''])[0]!r}", way_out=f"choose from {', '.join(KINDS)}")
+    return wanted
+
+
+@app.command("list")
+def list_tasks(
+    store: Annotated[Path, typer.Argument(help="folder of the task set")],
+    split: Annotated[str, typer.Option(help="only this split")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON a task")] = False,
+) -> None:
+    """One line a task, and counts by split and kind."""
+    tasks = TaskStore(store).tasks(_split(split) if split else None)
+    if as_json:
+        for task in tasks:
+            row = {"id": task.id, "split": task.source.split, "source": task.source.dataset, "focus": task.focus}
+            print(json.dumps({**row, **task.labels}))
+        return
+    for task in tasks:
+        print(f"{task.id}  {task.source.split:8}  {task.labels.get('kind', ''):18}  {', '.join(task.focus)}")
+    table = Table("split", "package", "tasks")
+    for (name, package), count in sorted(Counter((t.source.split, t.labels.get("package", "")) for t in tasks).items()):
+        table.add_row(name, package, str(count))
+    Console().print(table)
+
+
+@app.command()
+def show(
+    store: Annotated[Path, typer.Argument(help="folder of the task set")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="a task's id, or its beginning")],
+    as_json: Annotated[bool, typer.Option("--json", help="the whole record")] = False,
+    gold: Annotated[bool, typer.Option(help="also the reference change")] = False,
+) -> None:
+    """One task: what the agent is told, and what judges it."""
+    task = TaskStore(store).get(task_id)
+    if as_json:
+        print(to_json(task))
+        return
+    print(f"{task.id}  {task.source.dataset}  {task.source.split}  {task.labels.get('kind', '')}\n")
+    print(task.instruction)
+    print(f"visible: {', '.join(task.visible_tests)}")
+    print(f"must turn green: {len(task.grader.fail_to_pass)}; must stay green: {len(task.grader.pass_to_pass)}")
+    print(f"hidden files: {', '.join(task.hidden_files) or 'none'}")
+    if gold and task.gold:
+        print(f"\n{task.gold.patch}")

@@ -1,0 +1,124 @@
+"""Several sources into one store: each is made in a staging folder and published whole, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from repodojo import __version__
+from repodojo.core.errors import RepodojoError
+from repodojo.core.protocols import SandboxFactory
+from repodojo.tasks.layout import canonical, layout_of
+from repodojo.tasks.make import Made, Maker, Options, Tell
+from repodojo.tasks.sources import fetch
+from repodojo.tasks.store import TaskStore, disk_errors
+
+Factories = Callable[[Path], SandboxFactory]
+
+
+@dataclass
+class Line:
+    """What became of one source, for the table at the end."""
+
+    source: str
+    made: Made = field(default_factory=Made)
+    added: int = 0
+    seconds: float = 0.0
+    error: RepodojoError | None = None
+
+
+async def make_all(
+    sources: Sequence[str], path: Path, options: Options, factories: Factories, tell: Callable[[str], Tell]
+) -> list[Line]:
+    """Make tasks of each source in turn. A source that fails has its error in its line; the others go on.
+
+    Cancelling publishes what is whole of the current source and stops. Raises TaskError for a store that cannot be
+    used, UserError where the disk is full.
+    """
+    manifest, fresh = path / "manifest.json", not os.path.exists(path)
+    lines: list[Line] = []
+    try:
+        with disk_errors(path):
+            store = TaskStore(path, create=True)
+            for source in sources:
+                line = Line(source)
+                lines.append(line)
+                started = time.monotonic()
+                try:
+                    await _one(source, store, options, factories, tell(source), line)
+                except* RepodojoError as group:
+                    line.error = _first(group)
+                line.seconds = time.monotonic() - started
+    finally:
+        if fresh and not os.path.exists(manifest):
+            shutil.rmtree(path, ignore_errors=True)
+    return lines
+
+
+def _first(group: BaseExceptionGroup[RepodojoError]) -> RepodojoError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, RepodojoError)
+    return found
+
+
+async def _one(source: str, store: TaskStore, options: Options, factories: Factories, tell: Tell, line: Line) -> None:
+    with tempfile.TemporaryDirectory(prefix="repodojo-source-") as scratch:
+        tell("fetch", 0, 0)
+        fetched = await asyncio.to_thread(fetch, source, Path(scratch))
+        layout = await asyncio.to_thread(layout_of, fetched.root, fetched.name)
+        package = canonical(layout.name)
+        store.refuse_other_split(package, options.split)
+        label = f"{package}=={layout.version}" if layout.version else package
+        fetched = replace(fetched, label=fetched.label if "==" in fetched.label else label)
+        store.path.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=store.path))
+        try:
+            factory = factories(staging)
+            taken = store.functions(beside=options.split)
+            maker = Maker(layout, fetched, staging, factory, options, tell, taken, line.made)
+            try:
+                await maker.run()
+            finally:
+                await factory.close()
+                if line.made.tasks:
+                    line.added = _publish(store, staging, maker, package, line.made)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: Made) -> int:
+    """Move trees and dependencies into the store, then append the tasks."""
+    for kind in ("trees", "sites"):
+        for folder in (staging / kind).glob("[!.]*"):
+            target = store.path / kind / folder.name
+            target.parent.mkdir(exist_ok=True)
+            if not target.exists():
+                os.replace(folder, target)
+    entry = {
+        "split": maker.options.split,
+        "source": maker.fetched.label,
+        "revision": maker.fetched.revision,
+        "licence": maker.layout.licence,
+        "seed": maker.options.seed,
+        "kinds": list(maker.options.kinds),
+        "max_lines": maker.options.max_lines,
+        "limit": maker.options.limit,
+        "made_with": f"repodojo {__version__}",
+        "tree": made.tasks[0].environment.recipe["tree"],
+        "funnel": dict(sorted(made.funnel.items())),
+    }
+    return len(store.append(made.tasks, package, entry))
+
+
+def total(lines: Sequence[Line]) -> Counter[str]:
+    """The funnels of all sources together."""
+    return sum((line.made.funnel for line in lines), Counter())
