@@ -213,7 +213,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Sample:
-    """One trajectory as the learner sees it: N tokens, the mask of those to train on, and its advantage."""
+    """One trajectory as the learner sees it: N tokens, the mask of those to train on, and its advantage.
+
+    `logprobs` has N entries too, 0 where nothing was sampled; it may be empty for supervised samples.
+    """
 
     token_ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]

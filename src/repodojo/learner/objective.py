@@ -29,7 +29,7 @@ class PerToken:
 
     def index(self, pack: Pack) -> Tensor:
         """Positions [A] of the pack's action tokens in `values_T`."""
-        return self._start_S[pack.sample_A] + pack.offset_A
+        return self._start_S[pack.sample_A.cpu()] + pack.offset_A.cpu()
 
     def of(self, pack: Pack) -> Tensor:
         """Values [A]."""
