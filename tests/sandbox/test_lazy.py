@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sandbox_samples import ENVIRONMENT, LIMITS
 
@@ -63,6 +63,7 @@ async def _compare(lazy: Sandbox, real: Sandbox, steps: list[tuple[str, str, byt
 
 
 @given(steps=STEPS)
+@example(steps=[("delete", "README", b""), ("write", "README/x", b"")])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lazy_equals_a_copied_tree(store: Path, steps: list[tuple[str, str, bytes]]) -> None:
     async def run() -> None:
@@ -77,6 +78,7 @@ def test_lazy_equals_a_copied_tree(store: Path, steps: list[tuple[str, str, byte
 
 
 @given(steps=STEPS)
+@example(steps=[("delete", "README", b""), ("write", "README/x", b"")])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lazy_equals_a_real_box_also_after_its_first_command(
     store: Path, shared_factory: LocalFactory, steps: list[tuple[str, str, bytes]]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from repodojo.core.protocols import Sandbox
+from repodojo.sandbox.local import machine
 
 SCRIPTS = {
     "plain": """
@@ -50,6 +53,14 @@ async def test_a_project_that_owns_a_preloaded_name_is_run_cold(box: Sandbox) ->
     await box.write("json.py", b"mine = True")
     await box.write("script.py", b"import json; print(json.mine)")
     assert (await box.exec(["python", "script.py"], warm=True)).output == b"True\n"
+
+
+def test_a_site_with_another_pytest_is_run_cold(tmp_path: Path) -> None:
+    assert machine.warm_fits(None)
+    (tmp_path / "a" / "toolz-1.0.dist-info").mkdir(parents=True)
+    assert machine.warm_fits(tmp_path / "a")
+    (tmp_path / "b" / "pytest-1.0.dist-info").mkdir(parents=True)
+    assert not machine.warm_fits(tmp_path / "b")
 
 
 async def test_limits_hold_for_warm_runs(box: Sandbox) -> None:

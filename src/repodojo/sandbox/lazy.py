@@ -71,10 +71,10 @@ class LazySandbox:
 
     def _kind(self, path: str) -> Kind:
         """What is at a path whose parents are no links."""
-        if path in self._pending:
-            return "missing" if self._pending[path] is None else "file"
         if path in self._folders or not path:
             return "folder"
+        if path in self._pending:
+            return "missing" if self._pending[path] is None else "file"
         if path in self._spec.overlay:
             return "file"
         try:
@@ -93,8 +93,7 @@ class LazySandbox:
             if kind == "missing":
                 if not make:
                     raise _error(errno.ENOENT, path)
-                self._pending.pop(parent, None)
-                self._folders.add(parent)
+                self._folders.add(parent)  # where a file was deleted, that stays noted in _pending
 
     async def exec(
         self,

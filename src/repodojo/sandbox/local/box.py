@@ -15,7 +15,7 @@ from repodojo.core.errors import SandboxError
 from repodojo.core.protocols import ExecResult, Limits
 from repodojo.sandbox import difference, outcome, safefiles
 from repodojo.sandbox.environments import BoxSpec
-from repodojo.sandbox.local import boxroot, client, skeleton, wire
+from repodojo.sandbox.local import boxroot, client, machine, skeleton, wire
 from repodojo.sandbox.pump import Pipe
 
 SEARCH = f"{boxroot.BIN}:/usr/local/bin:/usr/bin:/bin"
@@ -51,7 +51,7 @@ class Box:
             "argv": list(argv),
             "cwd": "/" + "/".join(safefiles.parts_of(cwd or ".", self._spec.work_dir)),
             "env": outcome.variables(SEARCH, PYTHON_PATH, self._spec.variables, env or {}),
-            "warm": warm and _can_be_warm(argv),
+            "warm": warm and _can_be_warm(argv) and machine.warm_fits(self._spec.site),
         }
         async with self._lock:
             return await self._run(header, stdin, self._limits.seconds if seconds is None else seconds)

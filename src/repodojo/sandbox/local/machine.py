@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -49,6 +51,18 @@ def kit() -> tuple[tuple[str, str], ...]:
             path = path.parent if path.name == "__init__.py" else path
             found.append((path.name, str(path)))
     return tuple(found)
+
+
+@functools.cache
+def warm_fits(site_folder: Path | None) -> bool:
+    """Whether a site's own pytest (or what it needs) is of the version that warm runs have imported already."""
+    if site_folder is None:
+        return True
+    for info in site_folder.glob("*.dist-info"):
+        name, _, version = info.name.removesuffix(".dist-info").partition("-")
+        if name in KIT_NAMES and version != importlib.metadata.version(name):
+            return False
+    return True
 
 
 def _interpreters() -> tuple[str, ...]:
