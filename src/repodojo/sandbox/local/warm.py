@@ -42,6 +42,12 @@ def preload() -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in sys.modules) - {"__main__", *_OURS}
 
 
+def forget_us() -> None:
+    """Take this package out of what jobs find imported. Done once in the server: in each fork it cost 0.8 ms."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+        del sys.modules[name]
+
+
 def run(argv: Sequence[str], env: Mapping[str, str], preloaded: frozenset[str]) -> NoReturn:
     """Run `("python", "-m", module, ...)` or `("python", file, ...)`; descriptors and folder are in place. Exits."""
     folders = [path for path in env.get("PYTHONPATH", "").split(":") if path]
@@ -58,9 +64,6 @@ def run(argv: Sequence[str], env: Mapping[str, str], preloaded: frozenset[str]) 
     sys.orig_argv[:] = list(argv)
     sys.executable = f"{boxroot.BIN}/python"
     sys.prefix = sys.exec_prefix = boxroot.PYTHON_HOME
-    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
     _open_streams()
     os._exit(_finish(_call(argv)))
 

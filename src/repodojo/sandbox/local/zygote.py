@@ -75,6 +75,7 @@ def _serve_as_pid_1(control: socket.socket, plan: skeleton.Plan, uid: int) -> No
         sys.path[:] = stdlib
         sys.path_hooks[:] = [hook for hook in sys.path_hooks if "editable" not in repr(hook)]
         sys.meta_path[:] = [finder for finder in sys.meta_path if _plain_finder(finder)]
+        warm.forget_us()
         gc.collect()
         gc.freeze()
         wire.send(control, {"ready": True})
