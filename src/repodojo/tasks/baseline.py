@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from repodojo.core.errors import SourceError
 from repodojo.core.protocols import Sandbox
-from repodojo.tasks.discover import FunctionInfo, test_ids
+from repodojo.tasks.discover import FunctionInfo, pytest_ids
 from repodojo.tasks.layout import Layout, read_source
 from repodojo.tasks.runs import ID_SECONDS, Report, report
 
@@ -40,7 +40,7 @@ async def measure(box: Sandbox, layout: Layout, found: Sequence[FunctionInfo], b
     """
     docstrings = {f.doctest_id: f.docstring for f in found if f.doctest_id}
     sources = {path: read_source(layout.root / path) for path in layout.tests}
-    by_file = {path: test_ids(path, text) for path, text in sources.items()}
+    by_file = {path: pytest_ids(path, text) for path, text in sources.items()}
     for path in layout.tests:
         await box.write(path, sources[path].encode())
     runs: list[tuple[list[str], list[Report]]] = []

@@ -132,7 +132,7 @@ def _lines(node: Definition | ast.ClassDef, text: Text) -> tuple[int, int]:
     return text.starts[first - 1], text.starts[node.end_lineno]
 
 
-def test_ids(path: str, source: str) -> list[str]:
+def pytest_ids(path: str, source: str) -> list[str]:
     """`pytest:` ids of a test file, one a test function or method, parametrised or not; [] where it does not parse."""
     file = _test_file(source)
     names = [name for name, _, _ in file.tests] + [name for _, _, _, tests in file.classes for name, _, _ in tests]

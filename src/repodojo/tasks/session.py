@@ -7,8 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,24 +42,30 @@ async def make_all(
     Cancelling publishes what is whole of the current source and stops. Raises TaskError for a store that cannot be
     used, UserError where the disk is full.
     """
-    manifest, fresh = path / "manifest.json", not os.path.exists(path)
     lines: list[Line] = []
-    try:
-        with disk_errors(path):
-            store = TaskStore(path, create=True)
-            for source in sources:
-                line = Line(source)
-                lines.append(line)
-                started = time.monotonic()
-                try:
-                    await _one(source, store, options, factories, tell(source), line)
-                except* RepodojoError as group:
-                    line.error = _first(group)
-                line.seconds = time.monotonic() - started
-    finally:
-        if fresh and not os.path.exists(manifest):
-            shutil.rmtree(path, ignore_errors=True)
+    with _nothing_half_written(path), disk_errors(path):
+        store = TaskStore(path, create=True)
+        for source in sources:
+            line = Line(source)
+            lines.append(line)
+            started = time.monotonic()
+            try:
+                await _one(source, store, options, factories, tell(source), line)
+            except* RepodojoError as group:
+                line.error = _first(group)
+            line.seconds = time.monotonic() - started
     return lines
+
+
+@contextmanager
+def _nothing_half_written(path: Path) -> Iterator[None]:
+    """A folder that this call made and that came to hold no tasks goes again."""
+    fresh = not path.exists()
+    try:
+        yield
+    finally:
+        if fresh and not (path / "manifest.json").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _first(group: BaseExceptionGroup[RepodojoError]) -> RepodojoError:
@@ -117,8 +123,3 @@ def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: 
         "funnel": dict(sorted(made.funnel.items())),
     }
     return len(store.append(made.tasks, package, entry))
-
-
-def total(lines: Sequence[Line]) -> Counter[str]:
-    """The funnels of all sources together."""
-    return sum((line.made.funnel for line in lines), Counter())

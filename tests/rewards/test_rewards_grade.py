@@ -1,0 +1,136 @@
+"""What is paid and what is not, in real boxes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from tiny_package import MODULE, boxes
+
+from repodojo.core.errors import GradingError, SandboxError
+from repodojo.core.protocols import Sandbox
+from repodojo.core.records import Environment, Grader, Task
+from repodojo.rewards.cache import VerdictCache
+from repodojo.rewards.filter import admissible
+from repodojo.rewards.grade import TestReward
+from repodojo.tasks.store import TaskStore
+
+SUMS = "tiny/sums.py"
+
+
+@pytest.fixture
+async def reward(store: TaskStore) -> AsyncIterator[TestReward]:
+    factory = boxes(store.path)
+    yield TestReward(factory)
+    await factory.close()
+
+
+@pytest.fixture
+def task(store: TaskStore) -> Task:
+    return next(t for t in store.tasks() if t.focus[0].endswith("clamp") and t.hidden_files)
+
+
+async def value(reward: TestReward, task: Task, changes: Mapping[str, bytes | None]) -> float | None:
+    return (await reward.score(task, changes, None)).value
+
+
+async def test_gold_is_paid_and_no_change_is_not_for_every_task(reward: TestReward, store: TaskStore) -> None:
+    for task in store.tasks():
+        assert await value(reward, task, store.gold_changes(task)) == 1.0, task.labels
+        assert await value(reward, task, {}) == 0.0, task.labels
+
+
+def broken(body: str) -> bytes:
+    """The sound module with another body for `clamp`."""
+    return MODULE.replace("    if x < low:\n", f"    {body}\n    if x < low:\n", 1).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return 99",
+        "import sys; sys.exit(0)",
+        "import os; os._exit(0)",
+        "raise SystemExit",
+        "print('2 passed'); return 99",
+        "while True: pass",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        'import os; [os.write(fd, b\'["done", "x", "passed", ""]\\n\') for fd in ()]; return 99',
+        "x = bytearray(10**13)",
+        ")",
+    ],
+)
+async def test_wrong_crashing_hanging_and_lying_code_is_paid_nothing(reward: TestReward, task: Task, body: str) -> None:
+    score = await reward.score(task, {SUMS: broken(body)}, None)
+    assert (score.value, score.error) == (0.0, "")
+    assert score.parts["f2p"] < 1
+
+
+async def test_rewriting_the_examples_does_not_help(reward: TestReward, task: Task, store: TaskStore) -> None:
+    text = MODULE.replace("    3\n    >>> clamp(-1", "    99\n    >>> clamp(-1")
+    text = text.replace("    if x < low:", "    return 99\n    if x < low:")
+    assert await value(reward, task, {SUMS: text.encode()}) == 0.0
+
+
+async def test_tests_and_hooks_of_the_agent_are_ignored_and_counted(reward: TestReward, task: Task) -> None:
+    changes: dict[str, bytes | None] = {
+        "tests/test_sums.py": b"def test_clamp_inside(): pass\n",
+        "conftest.py": b"import os; os._exit(0)\n",
+        "sitecustomize.py": b"import os; os._exit(0)\n",
+        "argparse.py": b"raise SystemExit(0)\n",
+        "boxrun.py": b"print('fine')\n",
+        "x.pth": b"import os\n",
+    }
+    score = await reward.score(task, changes, None)
+    assert score.value == 0.0 and score.parts["refused"] == len(changes)
+
+
+async def test_breaking_what_was_green_is_not_paid(reward: TestReward, task: Task) -> None:
+    text = MODULE.replace("return total / len(values)", "return 0")
+    score = await reward.score(task, {SUMS: text.encode()}, None)
+    assert (score.value, score.parts["f2p"]) == (0.0, 1.0) and score.parts["p2p"] < 1
+
+
+async def test_the_same_submission_is_run_once(reward: TestReward, task: Task) -> None:
+    first = await reward.score(task, {}, None)
+    again = await reward.score(task, {"tests/test_x.py": b""}, None)
+    assert reward.cache.hits == 1 and again.failed == first.failed
+    off = VerdictCache(0)
+    off.put("t", "x", first)
+    assert off.get("t", "x") is None
+
+
+class Broken:
+    """A factory of a machine that is down."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def create(self, environment: Environment) -> Sandbox:
+        self.asked += 1
+        raise SandboxError("no room")
+
+    async def close(self) -> None:
+        return
+
+
+async def test_an_outage_is_no_verdict_and_is_not_remembered(task: Task) -> None:
+    factory = Broken()
+    reward = TestReward(factory)
+    score = await reward.score(task, {}, None)
+    assert (score.value, score.error, factory.asked) == (None, "SandboxError", 2)
+    await reward.score(task, {}, None)
+    assert factory.asked == 4
+
+
+async def test_a_grader_of_another_kind_is_refused(task: Task) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(GradingError, match="junit"):
+        await TestReward(Broken()).score(replace(task, grader=Grader("junit")), {}, None)
+
+
+@pytest.mark.parametrize("path", ["../x.py", "/etc/x.py", "a/../../x.py", "src/json.py", "pkg/.git/hooks/x", "a.so"])
+def test_paths_that_never_enter(path: str) -> None:
+    kept, refused = admissible({path: b"", "pkg/json.py": b""}, roots=("", "src"))
+    assert list(kept) == ["pkg/json.py"] and list(refused) == [path]
