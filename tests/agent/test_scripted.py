@@ -1,0 +1,205 @@
+"""Scripted policies on real functions: their edits fit, differ, cover the families, and repeat by seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from repodojo.agent.scripted.edits import CLASSES, Listing
+from repodojo.agent.scripted.lexer import pieces_of
+from repodojo.agent.scripted.scripts import (
+    SUBMIT,
+    UNDO,
+    Explorer,
+    NegateFirstIf,
+    RandomEdit,
+    TestedSearch,
+    is_green,
+    run_tests,
+    scripted,
+)
+from repodojo.core.errors import ConfigError
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.toolcalls import RawCall, parse
+from repodojo.train.pretrain.corpus import Function
+from repodojo.train.pretrain.dataset import LIMITS
+from repodojo.train.pretrain.transcripts import transcript
+
+FAMILIES = {family for family, _ in CLASSES} | {"variable", "negation", "constant", "off-by-one", "swap", "statement"}
+CODE = "def take(n, items):\n    if n < 0 and items:\n        return items[n - 1]\n    return items[:n]"
+
+
+def opening(code: str = CODE) -> list[str]:
+    return ["system", f"`take` fails.\nRun `repro` to see it fail.\n```python\n{code}\n```"]
+
+
+def edits_of(text: str) -> list[tuple[str, str]]:
+    calls = [call for call in parse(text) if isinstance(call, RawCall)]
+    return [(c.arguments["old_str"], c.arguments["new_str"]) for c in calls if "old_str" in c.arguments]
+
+
+def test_every_drawn_edit_stands_once_differs_and_is_plain(functions: list[Function]) -> None:
+    rng = random.Random(5)
+    seen: Counter[str] = Counter()
+    for function in functions:
+        listing = Listing(function.code)
+        for _ in range(6):
+            edit = listing.draw(rng)
+            if edit is None:
+                continue
+            seen[edit.family] += 1
+            assert function.code.count(edit.old) == 1 and edit.old != edit.new
+            for text in (edit.old, edit.new):
+                assert text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    assert set(seen) == FAMILIES and min(seen.values()) >= 10
+
+
+def test_every_candidate_that_can_be_written_changes_its_own_line_only(functions: list[Function]) -> None:
+    rng = random.Random(6)
+    broken: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    for function in functions[:60]:
+        listing = Listing(function.code)
+        for family, candidates in listing.by_family.items():
+            for candidate in rng.sample(candidates, min(3, len(candidates))):
+                edit = listing.edit(candidate, rng)
+                if edit is None:
+                    continue
+                after = function.code.replace(edit.old, edit.new, 1).split("\n")
+                differ = [i for i, (a, b) in enumerate(zip(listing.lines, after, strict=True)) if a != b]
+                assert differ == [candidate.line] and edit.family == family == candidate.family
+                old = listing.lines[candidate.line]
+                assert len(after[candidate.line]) - len(after[candidate.line].lstrip()) == len(old) - len(old.lstrip())
+                tried[family] += 1
+                broken[family] += not parses("\n".join(after))
+    assert sum(broken.values()) < 0.15 * sum(tried.values()), broken  # well-typed mostly means that it still parses
+
+
+def parses(code: str) -> bool:
+    try:
+        compile(code, "edited.py", "exec", dont_inherit=True)
+    except SyntaxError:
+        return False
+    return True
+
+
+def test_edits_of_a_small_function_are_the_ones_a_reader_expects() -> None:
+    listing = Listing(CODE)
+    rng = random.Random(0)
+    drawn = [edit for _ in range(900) if (edit := listing.draw(rng))]
+    lines = {line.strip() for edit in drawn for line in CODE.replace(edit.old, edit.new).split("\n")}
+    assert listing.names == ["items", "n"]
+    assert lines >= {
+        "if not n < 0 and items:",
+        "if n <= 0 and items:",
+        "if n < 0 or items:",
+        "if n < 1 and items:",
+        "if items < 0 and items:",
+        "return items[n + 1]",
+        "return items[n]",
+        "return items[:n + 1]",
+        "pass",
+    }
+    assert Listing("").draw(rng) is None and Listing("def f():\n    ...").draw(rng, tries=0) is None
+
+
+def test_pieces_are_the_tokens_of_a_line() -> None:
+    line = """    if x_1>=2 and 'a # b' != f"{y}":  # why"""
+    pieces = pieces_of(line, 3)
+    assert [p.text for p in pieces] == ["if", "x_1", ">=", "2", "and", "'a # b'", "!=", 'f"{y}"', ":"]
+    assert all(line[p.start : p.end].lstrip() == p.text and p.line == 3 for p in pieces)
+    assert pieces_of("   ", 0) == [] and [p.kind for p in pieces_of("é'", 0)][-1] == "string"
+
+
+def play(script: Sequence[str] | TestedSearch, outputs: Sequence[str]) -> list[str]:
+    """Turns of a script that is answered with `outputs`."""
+    assert callable(script)
+    texts = opening()
+    turns = []
+    for output in outputs:
+        turns.append(script(texts))
+        texts += [turns[-1], output]
+    return turns
+
+
+def test_tested_search_never_repeats_an_edit_and_undoes_what_is_red() -> None:
+    turns = play(TestedSearch(3, tries=20), ["edited line 2\n1 failed"] * 21)
+    edits = [edit for turn in turns for edit in edits_of(turn)]
+    assert len(edits) == len(set(edits)) == 20
+    assert turns[-1] == SUBMIT
+    assert UNDO not in turns[0] and all(turn.startswith(UNDO) for turn in turns[1:-1])
+    assert all(turn.endswith(run_tests(opening())) for turn in turns[:-1])
+    assert play(TestedSearch(3, tries=20), ["1 failed"] * 21) == turns
+
+
+def test_tested_search_submits_when_green() -> None:
+    turns = play(
+        TestedSearch(4), ["edited line 2\n1 failed, 0 passed", "undid the last edit\nedited line 2\n3 passed", ""]
+    )
+    assert turns[2] == SUBMIT and SUBMIT not in turns[:2]
+
+
+@pytest.mark.parametrize(
+    ("output", "green"),
+    [
+        ("3 passed", True),
+        ("x\n3 passed, 1 skipped in 0.02s\n", True),
+        ("10 passed, 0 failed", True),
+        ("0 failed, 10 passed", True),
+        ("10 failed, 1 passed", False),
+        ("1 passed, 1 error", False),
+        ("1 passed\n[stopped: time limit]", False),
+        ("", False),
+        ("no tests ran", False),
+    ],
+)
+def test_green_is_passes_and_nothing_else(output: str, green: bool) -> None:
+    assert is_green(output) == green
+
+
+def test_negate_first_if_is_without_chance() -> None:
+    texts = opening()
+    turns = {NegateFirstIf(seed)(texts) for seed in range(5)}
+    assert len(turns) == 1
+    ((old, new),) = edits_of(turns.pop())
+    assert CODE.replace(old, new).split("\n")[1] == "    if not n < 0 and items:"
+    assert NegateFirstIf(0)([*texts, "turn", "edited line 2"]) == SUBMIT
+    assert NegateFirstIf(0)(opening("def f(x):\n    return x")) == SUBMIT
+
+
+def test_random_edit_makes_one_edit_and_submits() -> None:
+    turns = {RandomEdit(seed)(opening()) for seed in range(30)}
+    assert len(turns) > 5 and all(len(edits_of(turn)) == 1 for turn in turns)
+    assert RandomEdit(0)([*opening(), "turn", "edited"]) == SUBMIT
+    assert RandomEdit(0)(["system", "an issue without a listing"]) == SUBMIT
+
+
+async def test_the_explorers_calls_are_taken_by_the_real_tools(functions: list[Function], chat: ChatFormat) -> None:
+    results: Counter[tuple[str, str]] = Counter()
+    for seed, function in enumerate(functions[:250]):
+        played = await transcript(function, chat, seed, LIMITS)
+        assert not any(turn.format_error for turn in played.turns)
+        for turn in played.turns:
+            for call, result in zip(turn.calls, turn.results, strict=True):
+                results[str(call.arguments.get("command")) if call.name == "editor" else call.name, result.error] += 1
+    edits = {error: count for (name, error), count in results.items() if name == "str_replace"}
+    assert sum(edits.values()) > 200
+    assert edits[""] > 0.99 * sum(edits.values()), edits
+    assert {name for name, _ in results} >= {"str_replace", "undo", "repro", "search", "view", "submit"} - {"repro"}
+    assert results["undo", ""] and not results["undo", "nothing-to-undo"]
+
+
+def test_an_explorer_repeats_by_seed() -> None:
+    one, same, other = (Explorer(seed) for seed in (1, 1, 2))
+    texts = opening()
+    turns = [[script(texts) for _ in range(6)] for script in (one, same, other)]
+    assert turns[0] == turns[1] != turns[2]
+
+
+def test_policies_go_by_name(chat: ChatFormat) -> None:
+    assert scripted("random-edit", chat, tries=3).name == "random-edit"
+    with pytest.raises(ConfigError, match=r"no policy 'luck'\. Way out: use one of random-edit"):
+        scripted("luck", chat, tries=3)
