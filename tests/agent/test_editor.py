@@ -18,7 +18,7 @@ TEXT = "one\ntwo\nthree\ntwo\nfive\n"
 TASK = Task("t", Source("s"), "i", Environment(), Grader())
 
 
-def context_of(view: View | None = None, **files: bytes) -> ToolContext:
+def context_of(view: View | None = None, /, **files: bytes) -> ToolContext:
     files = files or {"a": TEXT.encode()}
     return ToolContext(TASK, FakeSandbox(files), view=view or View("a"))
 

@@ -63,7 +63,7 @@ OPENING = [{"role": "system", "content": "Mend it."}, {"role": "user", "content"
 NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
-def with_template(tokenizer: Any, template: str) -> Any:
+def with_template(tokenizer: Any, template: str | None) -> Any:
     other = copy.deepcopy(tokenizer)
     other.chat_template = template
     return other
