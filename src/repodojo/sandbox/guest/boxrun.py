@@ -3,8 +3,9 @@
 An id is `doctest:pkg/mod.py::name` (one docstring) or `pytest:tests/test_x.py::test_y`. A parent that never imports the
 repository forks a child that does. The child says what each example printed, and the parent compares: the code under
 test holds neither the verdict nor the report's descriptor. If a child dies or hangs, the id that it was at becomes
-"error" and a new child goes on with the next. `--report` writes JSON to the descriptor named by REPODOJO_REPORT_FD:
-`{"complete": true, "tests": {id: status}, "failures": {id: text}, "touched": {id: [name, ...]}, "seconds": {id: s}}`.
+"error"; after a death a new child goes on with the next, after a hang the rest is "error" unrun. `--report` writes
+JSON to the descriptor named by REPODOJO_REPORT_FD: `{"complete": true, "tests": {id: status}, "failures": {id: text},
+"touched": {id: [name, ...]}, "seconds": {id: s}}`.
 `--stdin` reads `{"docstrings": {id: text}}` first: those examples count, whatever the files say now.
 What pytest reports does come from the process under test; only doctest verdicts are the parent's own.
 """
@@ -90,6 +91,10 @@ class Supervisor:
             left = [i for i in waiting if i not in self.results.tests]
             if left and not self._shut() and (self.current in left or len(left) == len(waiting)):
                 self._settle(self.current if self.current in left else left[0], "error", f"got: {why}")
+                if why.startswith("no answer"):
+                    for name in left:
+                        if name not in self.results.tests:
+                            self._settle(name, "error", "got: not run, since another did not end")
         self.results.tests = {i: self.results.tests[i] for i in self.ids if i in self.results.tests}
         return self.results
 
