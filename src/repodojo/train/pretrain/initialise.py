@@ -31,7 +31,8 @@ def initialise(architecture: Architecture, seed: int, *, copying: bool = True) -
     for name, weight in decoder.named_parameters():
         if weight.dim() == 2:
             scale = EMBEDDING if "embed" in name else weight.shape[1] ** -0.5
-            scale *= (2 * architecture.layers) ** -0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+            # Blocks begin almost silent: their noise would drown the embeddings, and the copied ones with them.
+            scale *= 0.02 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
             nn.init.normal_(weight, 0.0, scale, generator=generator)
     if copying:
         with torch.no_grad():
@@ -52,8 +53,12 @@ def _write_copying(decoder: Decoder, generator: torch.Generator) -> None:
     own[:, 1:], previous[:, 1:] = basis[:width], basis[width : 2 * width]
     first, *others = (cast(Layer, layer).self_attn for layer in decoder.model.layers[:3])
     _previous_token_head(first, a, own, previous)
+    token = torch.zeros(a.head_dim, a.hidden)
+    token[:, 1:] = basis[-a.head_dim :]
     for attention in others:
         _copying_head(attention, a, own, previous)
+        attention.v_proj.weight[: a.head_dim] = token
+        attention.o_proj.weight[:, : a.head_dim] += 5 * EMBEDDING * token.T
 
 
 def _previous_token_head(attention: Attention, a: Architecture, own: Tensor, previous: Tensor) -> None:
@@ -73,22 +78,20 @@ def _previous_token_head(attention: Attention, a: Architecture, own: Tensor, pre
     attention.q_norm.weight.fill_(2.0)
     attention.k_norm.weight.fill_(2.0)
     attention.v_proj.weight[: own.shape[0]] = own
-    attention.o_proj.weight[:, : own.shape[0]] += EMBEDDING * previous.T
+    attention.o_proj.weight[:, : own.shape[0]] += 3 * EMBEDDING * previous.T
 
 
 def _copying_head(attention: Attention, a: Architecture, own: Tensor, previous: Tensor) -> None:
-    """A query of what is here meets keys of what stood before, and brings what is there."""
+    """A query of what is here meets keys of what stood before."""
     half, width = a.head_dim // 2, own.shape[0]
     # Low frequencies hardly turn over a context, so content is compared there: half the pairs, both coordinates.
     slow = torch.cat([torch.arange(half - width // 2, half), torch.arange(2 * half - width // 2, 2 * half)])
     group = a.heads // a.kv_heads
     for head in range(group):
         rows = head * a.head_dim + slow
-        attention.q_proj.weight[head * a.head_dim : (head + 1) * a.head_dim] *= 0.2
+        attention.q_proj.weight[head * a.head_dim : (head + 1) * a.head_dim] *= 0.05
         attention.q_proj.weight[rows] += own
-    attention.k_proj.weight[: a.head_dim] *= 0.2
+    attention.k_proj.weight[: a.head_dim] *= 0.05
     attention.k_proj.weight[slow] += previous
     attention.q_norm.weight.fill_(2.0)
     attention.k_norm.weight.fill_(2.0)
-    attention.v_proj.weight[:width] = own
-    attention.o_proj.weight[:, :width] += 4 * EMBEDDING * own.T
