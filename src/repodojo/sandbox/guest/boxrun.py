@@ -108,7 +108,7 @@ class Supervisor:
         self.results.tests[name] = status
         self.results.seconds[name] = round(time.perf_counter() - self.began, 4) if name == self.current else 0.0
         if status != "passed":
-            self.results.failures.setdefault(name, detail or f"got: {status}")
+            self.results.failures.setdefault(name, clip(detail or f"got: {status}", 6))
 
     def _listen(self, waiting: Sequence[str]) -> str:
         """Fork a child for the ids that wait; read until it ends or one id takes too long; say how it ended."""
