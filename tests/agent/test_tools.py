@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repodojo.agent.tools import Bash, Search, ToolContext, Toolset, default_tools
-from repodojo.agent.tools.bash import BashArguments, fingerprint
+from repodojo.agent.tools.bash import BashArguments
 from repodojo.agent.tools.editor import NEEDS
 from repodojo.agent.tools.search import MOST_HITS, SearchArguments
 from repodojo.agent.tools.toolset import cut
+from repodojo.core.digest import fingerprint
 from repodojo.core.errors import ToolFormatError
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import Environment, Grader, Source, Task, ToolResult

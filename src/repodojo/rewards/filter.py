@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 import sys
@@ -65,12 +64,3 @@ def _shadows(path: str, root: str) -> bool:
         return False
     top = inside.split("/")[0]
     return top.partition(".")[0] in SHADOWING and (top.endswith(".py") or "/" in inside)
-
-
-def fingerprint(changes: Mapping[str, bytes | None]) -> str:
-    """The same for the same admissible changes, whatever their order."""
-    digest = hashlib.sha256()
-    for path, data in sorted(changes.items()):
-        mark = b"deleted" if data is None else b"%d" % len(data)
-        digest.update(path.encode() + b"\0" + mark + b"\0" + (data or b""))
-    return digest.hexdigest()

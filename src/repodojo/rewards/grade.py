@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from repodojo.core.digest import fingerprint
 from repodojo.core.errors import GradingError, OutageError
 from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.docstrings import Docstrings
-from repodojo.rewards.filter import admissible, fingerprint
+from repodojo.rewards.filter import admissible
 
 ATTEMPTS = 2
 PASSED = "passed"

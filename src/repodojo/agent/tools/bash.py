@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-
 from pydantic import Field
 
 from repodojo.agent.tools.base import Arguments, ToolContext, Word
+from repodojo.core.digest import fingerprint
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import ToolResult
 
@@ -61,13 +59,3 @@ class Bash:
         if key not in context.memo:
             context.memo[key] = await context.sandbox.exec(argv, warm=True)
         return context.memo[key]
-
-
-def fingerprint(changes: Mapping[str, bytes | None]) -> str:
-    """A hash of a set of changed files: equal for equal states of the source."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(changes):
-        data = changes[path]
-        body = b"deleted" if data is None else b"file" + hashlib.blake2b(data, digest_size=16).digest()
-        digest.update(len(path.encode()).to_bytes(4, "big") + path.encode() + body)
-    return digest.hexdigest()
