@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from repodojo.agent.loop import AgentLimits, Played, play
 from repodojo.agent.policy import Policy
 from repodojo.agent.tools import Toolset
 from repodojo.core.errors import OutageError
-from repodojo.core.protocols import ExecResult, Reward, SandboxFactory
+from repodojo.core.protocols import ExecResult, Reward, Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.orders import Order
@@ -37,9 +37,10 @@ async def run_order(order: Order, task: Task, policy: Policy, stage: Stage) -> T
     for _ in range(stage.retries + 1):
         try:
             played, base = await _play(task, policy, order, stage)
-            score = await stage.reward.score(task, played.changes, None)
+            trajectory = _trajectory(order, policy.name, played, Score(None), base)
+            score = await stage.reward.score(task, played.changes, trajectory)
             if score.value is not None:
-                return _trajectory(order, policy.name, played, score, base)
+                return replace(trajectory, score=score)
             error = OutageError(score.error)
         except OutageError as outage:
             error = outage
@@ -61,17 +62,16 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
         clean = await stage.boxes.create(task.environment)
         try:
             for path in played.changes:
-                base[path] = await _text(clean.read(path))
+                base[path] = await _text(clean, path)
         finally:
             await clean.close()
     return played, base
 
 
-async def _text(reading: object) -> str:
+async def _text(box: Sandbox, path: str) -> str:
     try:
-        data: bytes = await reading  # type: ignore[misc]
-        return data.decode("utf-8", "replace")
-    except FileNotFoundError:
+        return (await box.read(path)).decode("utf-8", "replace")
+    except OSError:  # not there, or a folder: an agent may put a file where the base has one
         return ""
 
 
@@ -94,4 +94,5 @@ def _trajectory(order: Order, policy: str, played: Played, score: Score, base: M
 
 def _diff(path: str, before: str, after: str) -> str:
     lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
-    return "".join(difflib.unified_diff(*lines, fromfile=f"a/{path}", tofile=f"b/{path}"))
+    found = difflib.unified_diff(*lines, fromfile=f"a/{path}", tofile=f"b/{path}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import shutil
+import signal
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from repodojo.core.records import Trajectory
 from repodojo.rollout import worker
 from repodojo.rollout.orders import MODEL, Order, PoolSettings, seed_of
 
-MOST_RESTARTS = 3
+MOST_RESTARTS = 3  # without an episode finished in between
 
 
 @dataclass
@@ -84,7 +86,7 @@ class WorkerPool:
         save_file(dict(weights), folder / "model.safetensors")  # type: ignore[arg-type]
         old, self._published = self._published, (version, str(folder))
         for hand in self._hands:
-            hand.connection.send(("publish", version, str(folder)))
+            _tell(hand, ("publish", version, str(folder)))
         while any(hand.version != version for hand in self._hands):
             self._pump()
         if old is not None and old[1] != str(folder):
@@ -100,8 +102,7 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers; those that do not follow within seconds are killed."""
         for hand in self._hands:
-            with contextlib.suppress(OSError):
-                hand.connection.send(("stop",))
+            _tell(hand, ("stop",))
         for hand in self._hands:
             hand.process.join(5)
             if hand.process.is_alive():
@@ -110,6 +111,7 @@ class WorkerPool:
             hand.connection.close()
         self._hands = []
         self._queue.clear()
+        self._arrived.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder, self._published = None, None
@@ -117,11 +119,12 @@ class WorkerPool:
     def _start_one(self) -> _Hand:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=worker.main, args=(theirs, self.settings), daemon=True)
-        process.start()
+        with _interrupts_ignored():
+            process.start()
         theirs.close()
         hand = _Hand(process, ours)
         if self._published is not None:
-            ours.send(("publish", *self._published))
+            _tell(hand, ("publish", *self._published))
         return hand
 
     def _hand_out(self) -> None:
@@ -132,8 +135,7 @@ class WorkerPool:
                 return
             orders = self._queue.popleft()
             hand.owed.update((order.id, order) for order in orders)
-            with contextlib.suppress(OSError):  # a worker that is gone is noticed, and replaced, by `_pump`
-                hand.connection.send(("play", orders))
+            _tell(hand, ("play", orders))
 
     def _pump(self) -> None:
         """Wait for messages and take them in; a dead worker is replaced, its orders go back to the front."""
@@ -154,6 +156,7 @@ class WorkerPool:
             case ("done", trajectory):
                 if hand.owed.pop(trajectory.id, None) is not None:
                     self._arrived.append(trajectory)
+                    self._restarts = 0
             case ("failed", RepodojoError() as error):
                 raise error
             case ("failed", text):
@@ -161,14 +164,36 @@ class WorkerPool:
 
     def _replace(self, hand: _Hand) -> None:
         hand.process.join(5)
+        if hand.process.is_alive():  # it let go of its connection and hangs
+            hand.process.kill()
+            hand.process.join()
         self._restarts += 1
         if self._restarts > MOST_RESTARTS:
-            cause = f"workers died {self._restarts} times, the last with code {hand.process.exitcode}"
+            cause = f"workers died {self._restarts} times in a row, the last with code {hand.process.exitcode}"
             raise EngineError(cause, way_out="look for memory pressure, then resume")
         lost = [list(group) for _, group in groupby(hand.owed.values(), key=lambda order: order.group_id)]
         self._queue.extendleft(reversed(lost))
         hand.connection.close()
         self._hands[self._hands.index(hand)] = self._start_one()
+
+
+def _tell(hand: _Hand, message: tuple[Any, ...]) -> None:
+    """Send; a worker that is gone is noticed, and replaced, by `_pump`."""
+    with contextlib.suppress(OSError):
+        hand.connection.send(message)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """A process started within ignores Ctrl-C from its first instruction: its parent decides when it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def group_orders(

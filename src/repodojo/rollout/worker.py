@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import shutil
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,27 +29,54 @@ from repodojo.rollout.orders import MODEL, Order, PoolSettings
 def main(connection: Connection, settings: PoolSettings) -> None:
     """Entry of the process. Ctrl-C is the parent's affair; when the parent is gone, so is this."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outbox = Outbox(connection)
     try:
-        asyncio.run(Worker(connection, settings).serve())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+        asyncio.run(Worker(connection, outbox, settings).serve())
     except RepodojoError as error:
-        connection.send(("failed", error))
+        outbox.put(("failed", error))
     except Exception:  # the edge of the process: the parent must learn why it ends
-        connection.send(("failed", traceback.format_exc()))
+        outbox.put(("failed", traceback.format_exc()))
+    outbox.close()
+
+
+class Outbox:
+    """Sends from a thread of its own: while the parent learns it reads nothing, and episodes must go on meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queue: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def put(self, message: tuple[Any, ...]) -> None:
+        """Never blocks; what cannot be sent because the parent is gone is dropped."""
+        self._queue.put(message)
+
+    def close(self) -> None:
+        """Wait a moment for what is still to be sent."""
+        self._queue.put(None)
+        self._thread.join(2)
+
+    def _send(self) -> None:
+        while (message := self._queue.get()) is not None:
+            try:
+                self._connection.send(message)
+            except OSError:
+                return
 
 
 class Worker:
     """Plays orders as they come and sends back each trajectory when it is scored."""
 
-    def __init__(self, connection: Connection, settings: PoolSettings) -> None:
+    def __init__(self, connection: Connection, outbox: Outbox, settings: PoolSettings) -> None:
         import torch  # the parent of this module's importers may not need it
 
         from repodojo.inference import checkpoint
         from repodojo.inference.engine import Engine
 
         torch.set_num_threads(settings.threads)
-        self.connection, self.settings = connection, settings
+        self.connection, self.outbox, self.settings = connection, outbox, settings
+        self.weights: Path | None = None
         self.chat = ChatFormat.load(Path(settings.model))
         self.engine = Engine(
             checkpoint.load(Path(settings.model)),
@@ -79,7 +109,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         loop.add_reader(self.connection.fileno(), self._receive, inbox.put_nowait)
-        self.connection.send(("ready",))
+        self.outbox.put(("ready",))
         try:
             while True:
                 message = await inbox.get()
@@ -95,7 +125,9 @@ class Worker:
             while self.connection.poll():
                 put(self.connection.recv())
         except (EOFError, OSError):
-            put(("stop",))  # the parent is gone
+            if self.weights is not None:  # the parent was killed, so nobody else removes what it published
+                shutil.rmtree(self.weights.parent, ignore_errors=True)
+            put(("stop",))
 
     def _obey(self, message: tuple[Any, ...]) -> None:
         if message[0] == "play":
@@ -106,20 +138,21 @@ class Worker:
         elif message[0] == "publish":
             from repodojo.inference import checkpoint
 
-            self.engine.publish(message[1], checkpoint.read_weights(Path(message[2])))
-            self.connection.send(("published", message[1]))
+            self.weights = Path(message[2])
+            self.engine.publish(message[1], checkpoint.read_weights(self.weights))
+            self.outbox.put(("published", message[1]))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         """What is no outage is a fault of ours: tell, so that the run stops instead of learning from it."""
         self.running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             text = error if isinstance(error, RepodojoError) else "".join(traceback.format_exception(error))
-            self.connection.send(("failed", text))
+            self.outbox.put(("failed", text))
 
     async def _play(self, order: Order) -> None:
         async with self.free:
             trajectory = await run_order(order, self.tasks[order.task_id], self._policy(order), self.stage)
-        self.connection.send(("done", trajectory))
+        self.outbox.put(("done", trajectory))
 
     def _policy(self, order: Order) -> Policy:
         key = (order.policy, order.temperature)
