@@ -38,9 +38,13 @@ def evaluate(
     from repodojo.train import measure, setup
 
     own = [f"tasks.store={json.dumps(str(store))}", f"eval.split={split}", f"eval.tasks={tasks}"]
+    if (
+        model and not base
+    ):  # what fits a prompt, and what scripts count as tokens, is told by the model that is measured
+        own.append(f"model.path={json.dumps(str(model[0]))}")
     config = configuration.load(None, [*own, f"eval.attempts={attempts}", f"run.seed={seed}", *(set_ or ())])
     subjects: list[tuple[str, Path, str]] = [("base", setup.base_path(), MODEL)] if base else []
-    subjects += [(path.name, path, MODEL) for path in model or ()]
+    subjects += [(name, path, MODEL) for name, path in zip(_names(model or []), model or [], strict=True)]
     subjects += [(name, setup.model_path(config), name) for name in policy or ()]
     if not subjects:
         raise ConfigError("nothing to measure", way_out="give --base, --model FOLDER or --policy NAME")
@@ -58,3 +62,9 @@ def evaluate(
         typer.echo(json.dumps({row.name: asdict(row) for row in rows}))
     else:
         Console().print(rich_table(rows, title=f"{split}, {len(chosen)} tasks x {attempts}"))
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Folder names, or whole paths where two folders have the same name."""
+    short = [path.name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]

@@ -28,6 +28,7 @@ def train(
         _print_settings()
         return
     from repodojo.evaluate.tables import machine
+    from repodojo.train import setup
     from repodojo.train.loop import train as run_training
     from repodojo.train.rundir import RunDir
 
@@ -39,6 +40,7 @@ def train(
         loaded = configuration.load(config, set_ or ())
         if not loaded.tasks.store:
             raise ConfigError("no task set is named", way_out="make one and give --set tasks.store=DIR")
+        setup.check(loaded)
         provenance = {"command": "repodojo train", "machine": machine()}
         run = RunDir.create(Path(loaded.run.dir), loaded, provenance)
     with run, Bars() as bars:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from repodojo.algorithms.batches import solved
+from repodojo.core.errors import OutageError
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import ran_tests_first
 from repodojo.inference import checkpoint
@@ -26,6 +27,8 @@ def train(run: RunDir, watcher: Watcher | None = None) -> Path:
     """Carry a run to its end, from wherever it stands; returns the folder of the final model."""
     from repodojo.train import rft, rl
 
+    if run.state.done:
+        return run.latest_checkpoint() or setup.model_path(run.config)
     stages = {"rft": rft.run, "rl": rl.run}
     with Training(run, watcher or Silent()) as training:
         for name in training.stages_left():
@@ -52,8 +55,12 @@ class Training:
         self.trackers = open_trackers(run)
 
     def __enter__(self) -> Training:
-        if self.version:  # a resumed run: its workers' tokens must carry the version that their weights have
-            self.pool.publish(self.version, checkpoint.read_weights(self.model))
+        try:
+            if self.version:  # a resumed run: its workers' tokens must carry the version that their weights have
+                self.pool.publish(self.version, checkpoint.read_weights(self.model))
+        except BaseException:  # a stopped start leaves no workers either
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,8 +71,6 @@ class Training:
         """Stages that are not done yet, the one in progress first."""
         stages: Sequence[str] = self.config.run.stages
         stage = self.run.state.stage
-        if self.run.state.done or stage == "done":
-            return []
         done = stage.removesuffix("-done") if stage.endswith("-done") else ""
         if done:
             return list(stages[stages.index(done) + 1 :])
@@ -112,6 +117,7 @@ class Training:
         scored = [t for t in trajectories if t.score.value is not None]
         count = max(len(scored), 1)
         turns = [turn for t in scored for turn in t.turns]
+        results = [result for turn in turns for result in turn.results[: len(turn.calls)]]
 
         def share(flags: Sequence[Any], of: int = count) -> float:
             return sum(bool(flag) for flag in flags) / max(of, 1)
@@ -126,7 +132,12 @@ class Training:
             "turns": len(turns) / count,
             "tokens_sampled": sum(len(turn.action_ids) for turn in turns) / count,
             "format_error_rate": share([turn.format_error for turn in turns], len(turns)),
-            "tool_error_rate": share(
-                [r.error for turn in turns for r in turn.results], sum(len(turn.results) for turn in turns)
-            ),
+            "tool_error_rate": share([result.error for result in results], len(results)),
         }
+
+
+def refuse_outage(trajectories: Sequence[Trajectory]) -> None:
+    """OutageError where not one of these episodes has a score: a run must not go through its tasks learning nothing."""
+    if trajectories and all(t.score.value is None for t in trajectories):
+        cause = f"all of {len(trajectories)} episodes met an outage, the last: {trajectories[-1].score.error}"
+        raise OutageError(cause, way_out="see what `repodojo doctor` says, then resume the run")

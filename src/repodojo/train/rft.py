@@ -9,7 +9,7 @@ from repodojo.algorithms.batches import sample, solved
 from repodojo.core.records import Sample, Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.pool import group_orders
-from repodojo.train.loop import Training
+from repodojo.train.loop import Training, refuse_outage
 
 CHUNK = 32  # tasks between two commits: what a kill can cost
 
@@ -40,6 +40,7 @@ def _collect(training: Training) -> None:
         for trajectory in training.pool.run(orders):
             found.append(trajectory)
             training.watcher.advance(1)
+        refuse_outage(found)
         run.add(found, stage="rft", step=chunk)
         training.log("rft", chunk, training.describe(found))
         training.cursor = cursor

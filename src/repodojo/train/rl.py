@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -10,8 +11,9 @@ from repodojo.core.records import Group, Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.groups import GroupQueue
 from repodojo.rollout.pool import group_orders
+from repodojo.train import measure, setup
 from repodojo.train.config import recipe_of
-from repodojo.train.loop import Training
+from repodojo.train.loop import Training, refuse_outage
 
 
 def run(training: Training) -> None:
@@ -27,9 +29,10 @@ def run(training: Training) -> None:
         started = time.monotonic()
         gathered = Gathering(training, queue, step)
         groups = list(gathered.groups())
+        refuse_outage(gathered.seen)
         sampled = time.monotonic()
         assembled = assemble(groups, recipe, training.version)
-        gathered.ask_ahead()
+        gathered.ask_ahead(config.rl.steps - step - 1)
         metrics = learner.rl_step(assembled.batch, recipe, config.rl.minibatches) if assembled.batch.samples else {}
         training.publish(learner)
         training.run.add(gathered.seen, stage="rl", step=step)
@@ -40,10 +43,24 @@ def run(training: Training) -> None:
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
         name = f"rl-{step + 1:05d}"
         training.checkpoint(name, learner)
+        if config.rl.eval_every and (step + 1) % config.rl.eval_every == 0:
+            evaluate(training, step)
         gathered.settle()
         training.commit("rl", step + 1, checkpoint=name)
         training.run.prune(config.run.keep_checkpoints, spare=("rft",))
     training.commit("rl-done", 0)
+
+
+def evaluate(training: Training, step: int) -> None:
+    """Measure the newest checkpoint on eval.split, in workers of its own: those that train may be playing ahead."""
+    config = training.config
+    tasks = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
+    with setup.open_pool(config, training.model) as pool:
+        found = measure.episodes(
+            pool, tasks, attempts=config.eval.attempts, seed=config.run.seed, name=f"eval/{step + 1}"
+        )
+    training.run.add(found, stage="eval", step=step)
+    training.log("eval", step, training.describe(found))
 
 
 def _optimizer(training: Training) -> OptimizerSettings:
@@ -85,9 +102,9 @@ class Gathering:
             elif not self.recipe.drop_no_signal or has_signal(group, self.recipe):
                 yield group
 
-    def ask_ahead(self) -> None:
-        """With staleness allowed, the next steps' groups are played while the learner works."""
-        ahead = self.config.rollout.max_staleness * self.config.rl.groups_per_step
+    def ask_ahead(self, steps_left: int) -> None:
+        """With staleness allowed, the next steps' groups are played while the learner works; none past the last."""
+        ahead = min(self.config.rollout.max_staleness, steps_left) * self.config.rl.groups_per_step
         self._ask(max(ahead - self.queue.in_flight(), 0))
 
     def _ask(self, count: int) -> None:

@@ -116,7 +116,7 @@ class Rl(Section):
     overlong: Literal["penalise", "mask", "drop"] | None = _at(
         None, "episodes cut off by a limit: lower their reward, mask their loss, or drop them before grouping"
     )
-    eval_every: int = _at(0, "steps between evaluations; 0 evaluates only at the end", ge=0)
+    eval_every: int = _at(0, "steps between evaluations on eval.split; 0: none while it trains", ge=0)
 
 
 class Eval(Section):

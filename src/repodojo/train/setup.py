@@ -14,6 +14,7 @@ from repodojo.core.errors import CheckpointError, TaskError
 from repodojo.core.protocols import Limits
 from repodojo.core.records import Split, Task
 from repodojo.inference.chat import ChatFormat
+from repodojo.inference.checkpoint import architecture
 from repodojo.rollout.orders import PoolSettings
 from repodojo.rollout.pool import WorkerPool
 from repodojo.sandbox.factory import LocalFactory
@@ -34,6 +35,12 @@ def base_path() -> Path:
 def model_path(config: Config) -> Path:
     """The model a run begins with."""
     return Path(config.model.path) if config.model.path else base_path()
+
+
+def check(config: Config) -> None:
+    """UserError where the model or the task set that a run would need is not there, before anything is written."""
+    architecture(model_path(config))
+    TaskStore(Path(config.tasks.store))
 
 
 def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
@@ -70,13 +77,12 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
     kept: list[Task] = []
     tasks: Sequence[Task] = TaskStore(store).tasks(split)
     for task in tasks:
-        box = await boxes.create(task.environment)
+        if limit and len(kept) == limit:
+            break
+        box = await boxes.create(task.environment)  # lazy: reading alone makes no box
         listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
         if len(chat.prompt(prompts.messages(task, listing), tools)) <= config.tasks.max_prompt_tokens:
             kept.append(task)
-        await box.close()
-        if len(kept) == limit:
-            break
     await boxes.close()
     if not kept:
         cause = f"none of {len(tasks)} tasks of split '{split}' in {store} fits"
