@@ -11,7 +11,7 @@ from typing import Literal
 
 from repodojo.core.errors import SandboxError
 from repodojo.core.protocols import ExecResult, Sandbox
-from repodojo.sandbox import difference, safefiles
+from repodojo.sandbox import bytecode, difference, safefiles
 from repodojo.sandbox.environments import BoxSpec
 
 _KEPT = 32 << 20  # bytes of pending writes past which a real box takes over
@@ -65,6 +65,8 @@ class LazySandbox:
         if self._real is not None or self.closed or parts[: len(self._home)] != self._home:
             return None
         below = parts[len(self._home) :]
+        if bytecode.FOLDER in below:
+            return None
         if any(self._kind("/".join(below[:length])) == "other" for length in range(1, len(below) + 1)):
             return None
         return "/".join(below)

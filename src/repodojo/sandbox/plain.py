@@ -19,7 +19,7 @@ from pathlib import Path
 
 from repodojo.core.errors import SandboxError
 from repodojo.core.protocols import ExecResult, Limits
-from repodojo.sandbox import difference, outcome, safefiles
+from repodojo.sandbox import bytecode, difference, outcome, safefiles
 from repodojo.sandbox.environments import BoxSpec
 from repodojo.sandbox.local import machine
 from repodojo.sandbox.pump import Pipe
@@ -50,6 +50,7 @@ class PlainSandbox:
         machine.adopt(self._spec.tree.resolve(), self._work, os.geteuid())
         for path, data in self._spec.overlay.items():
             (self._work / path).write_bytes(data)
+            bytecode.mask(str(self._work), path)
         for folder in (self._temporary, self._bin, root / "kit"):
             folder.mkdir(parents=True)
         python = machine.interpreter()

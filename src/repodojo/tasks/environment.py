@@ -14,6 +14,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from repodojo.core.errors import SourceError
 from repodojo.core.records import Environment
+from repodojo.sandbox import bytecode
+from repodojo.sandbox.local.boxroot import SITE
 from repodojo.tasks.layout import Layout, canonical
 
 WORK_DIR = "/testbed"
@@ -38,6 +40,7 @@ def put_tree(layout: Layout, store: Path) -> str:
             for relative, data in contents.items():
                 (folder / relative).parent.mkdir(parents=True, exist_ok=True)
                 (folder / relative).write_bytes(data)
+            bytecode.compile_tree(folder, WORK_DIR)
     return name
 
 
@@ -64,6 +67,7 @@ def put_site(layout: Layout, store: Path) -> str:
                 f"the dependencies of {layout.name} cannot be installed: {last}",
                 way_out="check the network; a dependency without a wheel for this Python cannot be used",
             )
+        bytecode.compile_tree(folder, SITE)
     return name
 
 

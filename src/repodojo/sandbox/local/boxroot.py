@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from repodojo.sandbox import bytecode
 from repodojo.sandbox.local import skeleton, syscalls
 
 SITE, BIN, PYTHON_HOME = "/opt/box/site", "/opt/box/bin", "/opt/box"
@@ -48,6 +49,8 @@ def build(layout: Layout) -> int:
         syscalls.MS_NOSUID | syscalls.MS_NODEV,
         f"lowerdir={layout.tree},upperdir={upper},workdir={spare}/work,userxattr",
     )
+    for path in layout.overlay:
+        bytecode.mask(root + layout.work_dir, path)
     os.mkdir(f"{root}/tmp")
     syscalls.bind(f"{spare}/tmp", f"{root}/tmp")
     shared_memory = f"size={max(1, layout.disk_mb // 4)}m,nr_inodes=1024,mode=1777"

@@ -12,7 +12,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from repodojo.sandbox.local.skeleton import Plan
+from repodojo.sandbox import bytecode
+from repodojo.sandbox.local.skeleton import GUEST, Plan
 from repodojo.sandbox.local.warm import KIT_NAMES
 
 _USERS = (1_900_000_000, 65533)  # unassigned anywhere, else the last before `nobody`
@@ -34,11 +35,19 @@ def plan(scratch: Path, store: Path) -> Plan:
         trees=str(given["trees"].resolve()),
         bases=str(scratch / "bases"),
         sites=str(given["sites"].resolve()),
-        guest=str(Path(__file__).parent.parent / "guest"),
+        guest=str(_guest()),
         interpreters=_interpreters(),
         masked=_masked(),
         kit=kit(),
     )
+
+
+def _guest() -> Path:
+    """The folder of what runs inside boxes, compiled where that is allowed (elsewhere each run compiles it)."""
+    folder = Path(__file__).parent.parent / "guest"
+    if os.access(folder, os.W_OK):
+        bytecode.compile_tree(folder, GUEST)
+    return folder
 
 
 def kit() -> tuple[tuple[str, str], ...]:
