@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import random
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from repodojo.agent.focus import render
 
 SKIPPED = ("test", "_vendor", "vendored", "site-packages", "locale", "migrations", "conftest", "/docs/", "/doc/")
+DEEPEST = 7  # folders of a path: longer ones eat the context
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,47 @@ def functions(root: Path, *, least: int = 3, most: int = 30) -> Iterator[Functio
             if least <= function.code.count("\n") + 1 <= most and function.code not in seen:
                 seen.add(function.code)
                 yield function
+
+
+def normal(function: Function) -> str:
+    """The code without its name, comment lines and blanks: copies of a function under another name share it."""
+    code = re.sub(r"^\s*#.*$", "", function.code, flags=re.MULTILINE)
+    return re.sub(r"\s+", "", re.sub(r"\bdef\s+\w+", "def", code, count=1))
+
+
+def chance(function: Function) -> float:
+    """A number in [0, 1) that depends on nothing but the normal code: small ones are held out of training."""
+    return int.from_bytes(hashlib.sha256(normal(function).encode()).digest()[:6], "big") / 2**48
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Shuffled functions to read, and functions that the gate plays on and training never sees (in order of chance).
+
+    removed: functions left out because a package of the excluded splits has the same code
+    """
+
+    train: Sequence[Function]
+    held: Sequence[Function]
+    removed: int
+
+
+def divide(found: Iterable[Function], *, excluded: Iterable[Function], held: float, seed: int) -> Corpus:
+    """Same code once; the share `held` apart, chosen by content, so that it is the same whatever else is read."""
+    forbidden = {normal(function) for function in excluded}
+    kept: dict[str, Function] = {}
+    removed = 0
+    for function in found:
+        code = normal(function)
+        if code in forbidden:
+            removed += 1
+        elif function.path.count("/") <= DEEPEST:
+            kept.setdefault(code, function)
+    chances = {code: chance(function) for code, function in kept.items()}
+    train = [function for code, function in kept.items() if chances[code] >= held]
+    apart = sorted((code for code in kept if chances[code] < held), key=lambda code: chances[code])
+    random.Random(seed).shuffle(train)
+    return Corpus(train, [kept[code] for code in apart], removed)
 
 
 def _of_file(path: Path, root: Path) -> Iterator[Function]:

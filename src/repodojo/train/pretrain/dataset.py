@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.transcripts import transcript
 
 LIMITS = AgentLimits(max_turns=6, max_tokens=256, max_context=1024)
+PART = 500  # functions a piece of work
 
 
 @dataclass(frozen=True)
@@ -37,50 +41,86 @@ class Transcripts:
 
 
 def make(
-    functions: Sequence[Function], tokenizer: Path, *, seed: int, workers: int, on_part: Callable[[int], None]
+    functions: Sequence[Function],
+    tokenizer: Path,
+    *,
+    seed: int,
+    workers: int,
+    on_part: Callable[[int], None],
+    cache: Path | None = None,
 ) -> Transcripts:
     """One transcript a function, in parallel; the same seed gives the same transcripts whatever the workers.
 
-    A function whose opening alone is longer than the context has none. SourceError where nothing is left.
+    A function whose opening alone is longer than the context has none. SourceError where nothing is left. What is
+    done is kept in the folder `cache`, and taken from there: it must be one of these functions and this seed alone.
     """
-    parts = [functions[i : i + 500] for i in range(0, len(functions), 500)]
-    ids: list[NDArray[np.uint16]] = []
-    counted: list[NDArray[np.bool_]] = []
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_part, part, tokenizer, seed * 1_000_003 + i * 500) for i, part in enumerate(parts)]
-        for job in jobs:
-            done = job.result()
-            on_part(len(done))
-            ids += [pair[0] for pair in done]
-            counted += [pair[1] for pair in done]
-    if not ids:
+    jobs = [
+        _Job(functions[i : i + PART], tokenizer, seed * 1_000_003 + i, cache and cache / f"{i // PART:05}.npz")
+        for i in range(0, len(functions), PART)
+    ]
+    parts: list[Transcripts] = []
+    for part in map(_part, jobs) if workers == 1 or len(jobs) == 1 else _side_by_side(jobs, workers):
+        on_part(len(part))
+        parts.append(part)
+    if not sum(map(len, parts)):
         raise SourceError("no function fits into a transcript", way_out="give more sources")
-    starts = np.concatenate([[0], np.cumsum([len(x) for x in ids])])
-    return Transcripts(np.concatenate(ids), np.concatenate(counted), starts)
+    starts = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths() for part in parts]))])
+    return Transcripts(np.concatenate([p.ids for p in parts]), np.concatenate([p.counted for p in parts]), starts)
 
 
-def _part(
-    functions: Sequence[Function], tokenizer: Path, seed: int
-) -> list[tuple[NDArray[np.uint16], NDArray[np.bool_]]]:
-    chat = ChatFormat.load(tokenizer)
-    return asyncio.run(_play_all(functions, chat, seed))
+@dataclass(frozen=True)
+class _Job:
+    functions: Sequence[Function]
+    tokenizer: Path
+    seed: int
+    cache: Path | None
 
 
-async def _play_all(
-    functions: Sequence[Function], chat: ChatFormat, seed: int
-) -> list[tuple[NDArray[np.uint16], NDArray[np.bool_]]]:
-    found = []
+def _side_by_side(jobs: Sequence[_Job], workers: int) -> Iterator[Transcripts]:
+    # Spawned, not forked: tokenizers and torch hold threads and locks that a fork would copy in mid-use.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+        yield from pool.map(_part, jobs)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for orders for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _part(job: _Job) -> Transcripts:
+    if job.cache is not None and job.cache.is_file():
+        with np.load(job.cache) as kept:
+            return Transcripts(kept["ids"], kept["counted"], kept["starts"])
+    made = asyncio.run(_play_all(job.functions, ChatFormat.load(job.tokenizer), job.seed))
+    if job.cache is not None:
+        partial = job.cache.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            np.savez(file, ids=made.ids, counted=made.counted, starts=made.starts)
+        os.replace(partial, job.cache)
+    return made
+
+
+async def _play_all(functions: Sequence[Function], chat: ChatFormat, seed: int) -> Transcripts:
+    ids: list[int] = []
+    counted: list[bool] = []
+    starts = [0]
     for offset, function in enumerate(functions):
         played = await transcript(function, chat, seed + offset, LIMITS)
-        ids: list[int] = []
-        counted: list[bool] = []
         for index, turn in enumerate(played.turns):
             # The opening holds code, worth reading; later observations hold random verdicts, worth nothing.
             ids += [*turn.observation_ids, *turn.action_ids]
             counted += [index == 0] * len(turn.observation_ids) + [True] * len(turn.action_ids)
-        if ids:
-            found.append((np.array(ids, np.uint16), np.array(counted, np.bool_)))
-    return found
+        if played.turns:
+            starts.append(len(ids))
+    return Transcripts(np.array(ids, np.uint16), np.array(counted, np.bool_), np.array(starts, np.int64))
 
 
 def batches(data: Transcripts, *, tokens: int, seed: int) -> Iterator[list[int]]:

@@ -6,28 +6,49 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from repodojo.inference.decoder import Attend, Decoder
+from repodojo.train.pretrain import resume
 from repodojo.train.pretrain.dataset import Transcripts, batches
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rates (Muon for hidden matrices, AdamW for the rest), warm-up, then a straight line to a tenth."""
+    """Learning rates (Muon for hidden matrices, AdamW for the rest): warm-up, constant, then a straight line to 0.
+
+    What is done before the decay does not depend on the length, so a run can be cut short by starting its decay
+    (Haegele et al., arXiv 2405.18392). `decay` is that last share of the steps.
+    """
 
     tokens: int
     batch_tokens: int = 16384
     muon_rate: float = 0.02
     adam_rate: float = 3e-3
     warmup: int = 20
+    decay: float = 0.3
+
+    def steps(self) -> int:
+        """Steps of a whole run."""
+        return max(1, math.ceil(self.tokens / self.batch_tokens))
+
+    def decay_start(self, steps: int) -> int:
+        """The first step of the decay in a run of `steps`."""
+        return int((1 - self.decay) * steps + 1e-9)
+
+    def shortened(self, step: int) -> int:
+        """The steps of a run whose decay begins at `step`."""
+        return max(step + 1, math.ceil(step / (1 - self.decay)))
 
     def factor(self, step: int, steps: int) -> float:
-        """What both rates are multiplied with at `step`."""
-        return min(1.0, (step + 1) / self.warmup) * max(0.1, 1.0 - 0.9 * step / max(steps, 1))
+        """What both rates are multiplied with at `step`, counted from 0."""
+        start = self.decay_start(steps)
+        return min(1.0, (step + 1) / self.warmup) * min(1.0, (steps - step) / max(steps - start, 1))
 
 
 @dataclass(frozen=True)
@@ -49,34 +70,65 @@ def train(
     seed: int,
     device: torch.device,
     on_progress: Callable[[Progress], None],
+    on_start: Callable[[int, int], None] = lambda _step, _steps: None,
     keep_going: Callable[[], bool] = lambda: True,
-) -> None:
-    """Train in place. bfloat16 autocast where the machine has it; the same seed gives the same batches."""
+    saved: Path | None = None,
+    every: float = 60.0,
+    decay_now: bool = False,
+) -> int:
+    """Train in place and return the steps done. bfloat16 where the machine has it; a seed gives the same batches.
+
+    The state is kept in the file `saved` every `every` seconds and at the end, and taken from there: a run that was
+    killed goes on as if nothing had happened. `decay_now` starts the decay where the state stands.
+    """
     decoder.to(device).train()
-    hidden, other = _split(decoder)
-    muon = torch.optim.Muon(hidden, lr=schedule.muon_rate, momentum=0.95, weight_decay=0.01)
-    adam = torch.optim.AdamW(other, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    steps = math.ceil(schedule.tokens / schedule.batch_tokens)
-    done, clock, losses, action_losses = 0, time.monotonic(), [0.0], [0.0]
-    for step, chosen in zip(range(steps), batches(data, tokens=schedule.batch_tokens, seed=seed), strict=False):
+    optimizers = _optimizers(decoder, schedule)
+    at = resume.load(saved, decoder, optimizers) if saved is not None else None
+    step, steps = (at.step, at.steps) if at is not None else (0, schedule.steps())
+    if decay_now and step < schedule.decay_start(steps):
+        steps = schedule.shortened(step)
+    on_start(step, steps)
+    losses: list[float] = []
+    action_losses: list[float] = []
+    done, clock, kept_at = 0, time.monotonic(), time.monotonic()
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+    for chosen in islice(batches(data, tokens=schedule.batch_tokens, seed=seed), step, steps):
         if not keep_going():
-            return
-        for group in (*muon.param_groups, *adam.param_groups):
-            base = schedule.muon_rate if group in muon.param_groups else schedule.adam_rate
-            group["lr"] = base * schedule.factor(step, steps)
-        loss, action_loss, tokens = _loss(decoder, data, chosen, device)
+            break
+        for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, steps)
+        with autocast:
+            loss, action_loss, tokens = _loss(decoder, data, chosen, device)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(other, 1.0)
-        for optimizer in (muon, adam):
-            optimizer.step()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        done += tokens
+        step, done = step + 1, done + tokens
         losses.append(float(loss.detach()))
         action_losses.append(action_loss)
-        if step % 10 == 9 or step == steps - 1:
-            rate = done / (time.monotonic() - clock)
-            on_progress(Progress(step + 1, steps, _mean(losses[1:]), _mean(action_losses[1:]), rate))
-            done, clock, losses, action_losses = 0, time.monotonic(), [0.0], [0.0]
+        if saved is not None and (step == steps or time.monotonic() - kept_at >= every):
+            resume.save(saved, decoder, optimizers, resume.At(step, steps))
+            kept_at = time.monotonic()
+        if step % 10 == 0 or step == steps:
+            speed = done / (time.monotonic() - clock)
+            on_progress(Progress(step, steps, _mean(losses), _mean(action_losses), speed))
+            done, clock, losses, action_losses = 0, time.monotonic(), [], []
+    return step
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is a type of the hardware; where it is emulated, float32 is faster and more exact."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(check is not None and check() for check in checks)
+
+
+def _optimizers(decoder: Decoder, schedule: Schedule) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    hidden, other = _split(decoder)
+    muon = torch.optim.Muon(hidden, lr=schedule.muon_rate, momentum=0.95, weight_decay=0.01)
+    return muon, torch.optim.AdamW(other, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -105,11 +157,10 @@ def _loss(
     weight[:, 0] = False
     ids, weight = ids.to(device), weight.to(device)
     positions = torch.arange(longest, device=device).repeat(len(chosen))
-    with torch.autocast(device.type, torch.bfloat16):
-        hidden = decoder.hidden(ids.flatten(), positions, _rows(len(chosen), longest))
-        shifted = torch.roll(weight, -1, 1).flatten()
-        targets = torch.roll(ids, -1, 1).flatten()[shifted]
-        total, each = _chunked(decoder, hidden[shifted], targets)
+    hidden = decoder.hidden(ids.flatten(), positions, _rows(len(chosen), longest))
+    shifted = torch.roll(weight, -1, 1).flatten()
+    targets = torch.roll(ids, -1, 1).flatten()[shifted]
+    total, each = _chunked(decoder, hidden[shifted], targets)
     acted = torch.roll(_after_opening(weight), -1, 1).flatten()[shifted]
     action = float(each[acted].mean()) if bool(acted.any()) else 0.0
     return total / len(targets), action, sum(lengths)

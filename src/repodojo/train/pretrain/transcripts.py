@@ -144,11 +144,15 @@ def exercise(function: Function, rng: random.Random) -> Task:
     )
 
 
+def box_of(function: Function, task: Task, rng: random.Random) -> OneFile:
+    """The box of an exercise; its test runs fail as the instruction says, or otherwise."""
+    return OneFile(function, task.instruction.split("\n", 1)[1].rsplit("\n", 2)[0], rng)
+
+
 async def transcript(function: Function, chat: ChatFormat, seed: int, limits: AgentLimits) -> Played:
     """One random episode on a function."""
     rng = random.Random(seed)
     task = exercise(function, rng)
-    report = task.instruction.split("\n", 1)[1].rsplit("\n", 2)[0]
     actor = scripts.scripted("explorer", chat, tries=0).actor(rng.randrange(1 << 30))
-    box = OneFile(function, report, rng)
+    box = box_of(function, task, rng)
     return await play(task, actor, box, chat, tools=default_tools(OBSERVATION_CHARS), limits=limits)

@@ -1,0 +1,106 @@
+"""`repodojo pretrain`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from repodojo.cli.progress import Bars
+from repodojo.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from repodojo.train.pretrain.gate import Gate
+
+
+def pretrain(
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the base to make.")] = None,
+    tokens: Annotated[float, typer.Option(help="Tokens to train on.")] = 20e6,
+    packages: Annotated[Path | None, typer.Option(help="List of packages or folders, one a line.")] = None,
+    functions: Annotated[int, typer.Option(min=0, help="Functions read at most (0: as many as tokens need).")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    work: Annotated[Path | None, typer.Option(help="Where stages are kept (default: OUT.work).")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads and worker processes (0: one a core).")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
+    gate_only: Annotated[Path | None, typer.Option(help="Only measure this model folder.")] = None,
+    held: Annotated[float, typer.Option(min=0, max=1, help="Share of functions kept for the gate.")] = 0.004,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of the gate.")] = 200,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train the small base that ships with the package, and put it through its gate.
+
+    Stopped at any moment, the same command goes on. Exit code 1 where the gate fails.
+
+    Example: repodojo pretrain -o my-base --tokens 20e6
+    """
+    import torch
+
+    from repodojo.train.pretrain import run, sources
+    from repodojo.train.pretrain.loop import Schedule
+
+    target = gate_only or out
+    if target is None or (gate_only and out):
+        raise ConfigError("give a folder to write, or a model to measure", way_out="use -o DIR or --gate-only DIR")
+    cores = threads or (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+    torch.set_num_threads(cores)
+    settings = run.Settings(
+        sources.read_list(packages or run.packaged_list()),
+        Schedule(int(tokens)),
+        functions=functions,
+        seed=seed,
+        held=held,
+        episodes=episodes,
+    )
+    kept = work or target.absolute().with_name(f"{target.absolute().name}.work")
+    with Bars() as bars:
+        if gate_only:
+            figures, report = run.check(gate_only, settings, kept, bars), {}
+        else:
+            machine = run.Machine(_device(device), workers=cores, decay_now=decay_now)
+            result = run.run(settings, target, kept, machine, bars)
+            figures = result.gate
+            report = {
+                "out": str(target),
+                "packages": [f"{p.requirement} ({p.licence or 'licence not stated'})" for p in result.packages],
+                "missed": dict(result.missed),
+                "functions": result.functions,
+                "tokens": result.tokens,
+            }
+            for name, reason in result.missed:
+                typer.secho(f"warning: {name}: {reason}", fg="yellow", err=True)
+    _print(figures, report, json_)
+    if not figures.passed:
+        raise typer.Exit(1)
+
+
+def _print(figures: Gate, report: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({**report, "gate": figures.as_dict()}))
+        return
+    table = Table("measure", "value [95%]", title="gate passed" if figures.passed else "gate failed")
+    for name, share in figures.rows():
+        table.add_row(name, str(share))
+    Console().print(table)
+    if report:
+        typer.echo(f"{report['functions']} functions, {report['tokens']:,} tokens: {report['out']}")
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"there is no device {name!r}", way_out="use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("this machine has no CUDA device that torch can use", way_out="use --device cpu")
+    return torch.device(name)

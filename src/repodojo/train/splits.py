@@ -1,0 +1,36 @@
+"""Which index packages the quickstart learns from, is tuned on and is measured on.
+
+The base that ships reads none of the latter two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from repodojo.tasks.layout import canonical
+
+# Pinned source: most tasks taken from it.
+QUICKSTART: Mapping[str, Mapping[str, int]] = {
+    "train": {"pydash==8.1.0": 400, "toolz==1.2.0": 200, "more-itertools==11.2.1": 200, "natsort==8.4.0": 60},
+    "dev": {"inflection==0.5.1": 60, "boltons==26.2.0": 100},
+    "held-out": {"sortedcontainers==2.4.0": 90, "humanize==4.17.0": 60},
+}
+TRAIN = tuple(QUICKSTART["train"])
+DEV = tuple(QUICKSTART["dev"])
+HELD_OUT = tuple(QUICKSTART["held-out"])
+
+
+def name_of(requirement: str) -> str:
+    """The canonical name in a pinned requirement.
+
+    >>> name_of("Python_Slugify==9.2.0")
+    'python-slugify'
+    """
+    return canonical(requirement.partition("==")[0].strip())
+
+
+def measured(names: Iterable[str]) -> list[str]:
+    """Those of `names` that are packages of the dev or held-out split, or the modules they install."""
+    packages = {name_of(requirement) for requirement in (*DEV, *HELD_OUT)}
+    packages |= {name.removeprefix("python-") for name in packages}
+    return sorted(name for name in names if canonical(name) in packages)
