@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from repodojo.inference.chat import ChatFormat
+    from repodojo.tasks.store import TaskStore
     from repodojo.train.pretrain.corpus import Function
 
 MODULES = (
@@ -58,3 +59,19 @@ def chat(tokenizer: Any) -> ChatFormat:
     from repodojo.inference.chat import ChatFormat
 
     return ChatFormat(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> TaskStore:
+    """Two real tasks (see tiny_school)."""
+    from tiny_school import make_store
+
+    return make_store(tmp_path_factory.mktemp("school"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_store: TaskStore, tokenizer: Any) -> Path:
+    """The folder of a model that solves them about every second time."""
+    from tiny_school import make_model
+
+    return make_model(tmp_path_factory.mktemp("pupil"), tiny_store, tokenizer)

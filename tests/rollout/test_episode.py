@@ -1,0 +1,123 @@
+"""One order: what becomes of outages, and of agents that move files about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from repodojo.agent.loop import AgentLimits
+from repodojo.agent.policy import ModelPolicy
+from repodojo.agent.tools import default_tools
+from repodojo.algorithms.batches import assemble
+from repodojo.algorithms.recipes import recipe
+from repodojo.core.errors import GradingError, OutageError, SandboxError
+from repodojo.core.protocols import Sandbox
+from repodojo.core.records import Environment, Grader, Group, Score, Source, Task, Trajectory
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.fake import FakeModel
+from repodojo.inference.toolcalls import render
+from repodojo.rollout.episode import Stage, run_order
+from repodojo.rollout.orders import Order
+from repodojo.sandbox.fake import FakeFactory, FakeSandbox
+from repodojo.train.loop import refuse_outage
+
+TASK = Task("t", Source("s"), "`f` in a.py gives a wrong result.\n", Environment(), Grader(), focus=("a.py::f",))
+FILES = {"a.py": b"def f(x):\n    return x - 1", "pkg/b.py": b"y = 2\n"}
+ORDER = Order("o/0", "t", "o", seed=5)
+EDIT = render("editor", {"command": "str_replace", "old_str": "x - 1", "new_str": "x + 1"})
+SUBMIT = render("submit", {})
+
+
+class Shaky(FakeFactory):
+    """The first `outages` boxes cannot be made; `spoil` alters the others."""
+
+    def __init__(self, outages: int = 0, moved: Mapping[str, bytes | None] | None = None) -> None:
+        super().__init__(FILES)
+        self.outages, self.moved, self.asked = outages, moved or {}, 0
+
+    async def create(self, environment: Environment) -> Sandbox:
+        self.asked += 1
+        if self.asked <= self.outages:
+            raise SandboxError("no more processes")
+        box = await super().create(environment)
+        if self.asked == self.outages + 1:
+            for path, data in self.moved.items():
+                await box.write(path, data)
+        return box
+
+
+class Pays:
+    """A reward that answers in order, and keeps what it was asked."""
+
+    def __init__(self, *answers: float | None | OutageError) -> None:
+        self.answers, self.asked = list(answers), []  # type: ignore[var-annotated]
+
+    async def score(self, task: Task, changes: Mapping[str, bytes | None], trajectory: Trajectory | None) -> Score:
+        self.asked.append((dict(changes), trajectory))
+        answer = self.answers.pop(0)
+        if isinstance(answer, OutageError):
+            raise answer
+        return Score(answer, "SandboxError" if answer is None else "")
+
+
+async def played(chat: ChatFormat, boxes: FakeFactory, reward: Any, retries: int = 2) -> Trajectory:
+    def says(call: Any) -> list[int]:
+        return [*chat.encode(SUBMIT if EDIT in chat.decode(call.token_ids) else EDIT), chat.stop_ids[0]]
+
+    stage = Stage(boxes, reward, chat, default_tools(400), AgentLimits(4, 200, 4000), retries)
+    return await run_order(ORDER, TASK, ModelPolicy("model", FakeModel(says), chat), stage)
+
+
+async def test_a_scored_episode_and_what_the_reward_was_shown(chat: ChatFormat) -> None:
+    boxes, reward = Shaky(), Pays(0.5)
+    done = await played(chat, boxes, reward)
+    assert (done.id, done.task_id, done.group_id, done.seed, done.policy) == ("o/0", "t", "o", 5, "model")
+    assert (done.score.value, done.stop_reason, len(done.turns)) == (0.5, "submit", 2)
+    ((changes, shown),) = reward.asked
+    assert changes == {"a.py": b"def f(x):\n    return x + 1"} and shown.turns == done.turns
+    assert done.diff == (
+        "--- a/a.py\n+++ b/a.py\n@@ -1,2 +1,2 @@\n def f(x):\n"
+        "-    return x - 1\n\\ No newline at end of file\n+    return x + 1\n\\ No newline at end of file\n"
+    )
+    assert all(isinstance(box, FakeSandbox) and box.closed for box in boxes.boxes)
+
+
+@pytest.mark.parametrize(
+    ("outages", "answers", "tries"),
+    [(2, [1.0], 1), (0, [None, 1.0], 2), (0, [GradingError("x"), GradingError("x"), 1.0], 3)],
+)
+async def test_outages_are_tried_again(chat: ChatFormat, outages: int, answers: list[Any], tries: int) -> None:
+    reward = Pays(*answers)
+    done = await played(chat, Shaky(outages), reward)
+    assert done.score.value == 1.0 and len(reward.asked) == tries and not reward.answers
+
+
+@pytest.mark.parametrize(
+    ("outages", "answers", "name"),
+    [(9, [], "SandboxError"), (0, [None] * 3, "SandboxError"), (0, [GradingError("gone")] * 3, "GradingError")],
+)
+async def test_an_outage_that_stays_is_a_score_of_none(
+    chat: ChatFormat, outages: int, answers: list[Any], name: str
+) -> None:
+    done = await played(chat, Shaky(outages), Pays(*answers))
+    assert (done.score, done.stop_reason, done.changes) == (Score(None, name), "outage", {})
+    with pytest.raises(OutageError, match=f"all of 1 episodes met an outage, the last: {name}"):
+        refuse_outage([done])
+
+
+async def test_an_outage_never_enters_a_baseline(chat: ChatFormat) -> None:
+    scored = [await played(chat, Shaky(), Pays(value)) for value in (1.0, 0.0, 0.0)]
+    lost = await played(chat, Shaky(9), Pays())
+    refuse_outage([*scored, lost])
+    for name in ("grpo", "grpo_pp", "dapo", "dr_grpo"):
+        with_it = assemble([Group("o", "t", (*scored, lost))], recipe(name), 0)
+        without = assemble([Group("o", "t", tuple(scored))], recipe(name), 0)
+        assert with_it.batch == without.batch and with_it.without_score == 1
+
+
+@pytest.mark.parametrize("moved", [{"pkg/b.py": None, "pkg": b"x"}, {"a.py": None, "a.py/b.py": b"x"}])
+async def test_files_and_folders_may_change_places(chat: ChatFormat, moved: dict[str, bytes | None]) -> None:
+    done = await played(chat, Shaky(moved=moved), Pays(0.0))
+    assert done.score.value == 0.0 and set(moved) <= set(done.changes)
