@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -54,6 +54,17 @@ class Bars:
             self.progress.advance(self.task, done)
             if note:
                 self.progress.update(self.task, note=note)
+
+    def making(self, source: str) -> Callable[[str, int, int], None]:
+        """A bar for a source that becomes tasks; called with stage, done and total (0: unknown)."""
+        bar = self.progress.add_task(source, total=None, note="")
+        if not self.console.is_terminal:
+            self.console.print(f"making tasks of {source}")
+
+        def update(stage: str, done: int, total: int) -> None:
+            self.progress.update(bar, description=f"{source}: {stage}", completed=done, total=total or None)
+
+        return update
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Steps are in metrics.jsonl; the bar's note is enough for the eye."""

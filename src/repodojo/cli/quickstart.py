@@ -1,0 +1,57 @@
+"""`repodojo quickstart`: see it learn, from real packages to a held-out table, in minutes on a laptop."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from repodojo.cli.progress import Bars
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")] = Path("runs/quickstart"),
+    store: Annotated[Path, typer.Option(help="Task set; made first where it is missing.")] = Path("runs/tasks"),
+    seed: Annotated[int, typer.Option(help="Seed of everything but the task set.")] = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the rows as one JSON object.")] = False,
+) -> None:
+    """See it learn: tasks from real packages, base, rejection fine-tuning, RL, and the held-out table.
+
+    An unfinished run in --out is resumed. Example: repodojo quickstart --seed 1 -o runs/seed1
+    """
+    from repodojo.dashboard.report import write_report
+    from repodojo.evaluate.tables import machine, read_rows, rich_table
+    from repodojo.train import config as configuration
+    from repodojo.train import quickstart as quick
+    from repodojo.train.rundir import RunDir, is_run
+
+    console = Console(stderr=json_)
+    results = out / quick.RESULTS
+    if results.is_file():
+        console.print(f"{out} is finished; its table again (another run: repodojo quickstart -o FOLDER)")
+    else:
+        command = f"repodojo quickstart --seed {seed}"
+        own = [f"run.dir={json.dumps(str(out))}", f"run.seed={seed}", f"tasks.store={json.dumps(str(store))}"]
+        recipe = Path(str(files("repodojo") / "assets" / "quickstart.toml"))
+        config = configuration.load(recipe, [*own, *(set_ or ())])
+        with Bars() as bars:
+            quick.make_tasks(store, bars.making)
+            run = RunDir.resume(out) if is_run(out) else RunDir.create(out, config, _provenance(command, machine()))
+            with run:
+                quick.Quickstart(run, bars, command).play()
+    rows = read_rows(results)
+    page = write_report(out)
+    if json_:
+        typer.echo(results.read_text())
+        return
+    console.print(rich_table(list(rows.values()), title="Held-out packages, pass rates in percent with 95% intervals"))
+    console.print(f"figures: {results}\nreport: {page}")
+
+
+def _provenance(command: str, machine: dict[str, object]) -> dict[str, object]:
+    return {"command": command, "machine": machine}

@@ -1,0 +1,108 @@
+"""The quickstart: tasks from real packages, the base, RFT, RL, and a held-out table beside the scripted references."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repodojo.core.errors import TaskError
+from repodojo.core.records import Split, Task
+from repodojo.evaluate.summary import Difference, Row, paired_difference
+from repodojo.evaluate.tables import write_results
+from repodojo.rollout.orders import MODEL
+from repodojo.sandbox.factory import LocalFactory
+from repodojo.tasks.make import Options
+from repodojo.tasks.session import make_all
+from repodojo.tasks.store import TaskStore
+from repodojo.train import measure, setup, splits
+from repodojo.train.config import Config
+from repodojo.train.events import Watcher
+from repodojo.train.loop import train
+from repodojo.train.rundir import RunDir
+
+RESULTS = "results.json"
+
+
+@dataclass
+class Quickstart:
+    """One quickstart in a run directory; each part is skipped where an earlier call has done it already."""
+
+    run: RunDir
+    watcher: Watcher
+    command: str = "repodojo quickstart"
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        """The run's settings."""
+        return self.run.config
+
+    def tasks(self) -> list[Task]:
+        """The held-out tasks to measure on."""
+        return asyncio.run(setup.fitting(self.config, self.config.eval.split, self.config.eval.tasks))
+
+    def play(self) -> None:
+        """Measure the base and the references, train, measure again, write results.json."""
+        held_out = self.tasks()
+        self._measure("base", setup.model_path(self.config), MODEL, held_out)
+        for name in measure.REFERENCES:
+            self._measure(name, setup.model_path(self.config), name, held_out)
+        final = train(self.run, self.watcher)
+        self._measure("rft", self.run.path / "checkpoints" / "rft", MODEL, held_out)
+        self._measure("rl", final, MODEL, held_out)
+        write_results(
+            self.run.path / RESULTS,
+            self.rows,
+            seed=self.config.run.seed,
+            command=self.command,
+            differences=self._differences(),
+            extra={"held_out_tasks": len(held_out), "packages": sorted({t.labels["package"] for t in held_out})},
+        )
+
+    def _measure(self, name: str, model: Path, policy: str, tasks: list[Task]) -> None:
+        attempts = self.config.eval.attempts
+        self.watcher.phase(f"measuring {name}", len(tasks) * attempts)
+        with setup.open_pool(self.config, model) as pool:
+            found = measure.episodes(
+                pool,
+                tasks,
+                attempts=attempts,
+                seed=self.config.run.seed,
+                policy=policy,
+                name=f"held-out/{name}",
+                on_episode=self.watcher.advance,
+            )
+        store = Path(self.config.tasks.store)
+        self.rows[name] = measure.row(name, found, tasks, store, self.config.run.seed)
+        self.run.add(found, stage=f"eval-{name}", step=0)
+
+    def _differences(self) -> list[Difference]:
+        pairs = (("rft", "base"), ("rl", "rft"), ("rl", "base"), ("rl", "tested-search"))
+        seed = self.config.run.seed
+        return [paired_difference(self.rows[better], self.rows[worse], seed=seed) for better, worse in pairs]
+
+
+def make_tasks(store: Path, tell: Callable[[str], Callable[[str, int, int], None]]) -> TaskStore:
+    """The quickstart's task set: packages by split as `train.splits` names them; TaskError where one cannot be made.
+
+    Packages that are in the store already are left as they are, so that a second call goes on where the first stopped.
+    """
+    known = TaskStore(store, create=True).manifest["packages"]
+
+    def factory(path: Path) -> LocalFactory:
+        return LocalFactory(path)
+
+    for split, packages in splits.QUICKSTART.items():
+        sources = [source for source in packages if splits.name_of(source) not in known]
+        for source in sources:
+            options = Options(_split(split), limit=packages[source], max_lines=20)
+            for line in asyncio.run(make_all([source], store, options, factory, tell)):
+                if line.error is not None:
+                    raise TaskError(f"{source}: {line.error.cause}", way_out=line.error.way_out or "try again")
+    return TaskStore(store)
+
+
+def _split(name: str) -> Split:
+    return "train" if name == "train" else "dev" if name == "dev" else "held-out"
