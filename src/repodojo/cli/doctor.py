@@ -19,10 +19,10 @@ from typer import Option, echo
 from repodojo.sandbox import level
 
 _EXTRAS = {
-    "vllm": ("fast generation on GPUs", "pip install vllm (Linux with CUDA)"),
-    "docker": ("boxes from container images", "pip install docker, and a running daemon"),
-    "kubernetes": ("boxes on a cluster", "pip install kubernetes"),
-    "ray": ("work spread over machines", "pip install ray"),
+    "vllm": ("fast generation on GPUs: not used by this version", ""),
+    "docker": ("boxes from container images: not used by this version", ""),
+    "kubernetes": ("boxes on a cluster: not used by this version", ""),
+    "ray": ("work spread over machines: not used by this version", ""),
     "wandb": ("tracking on Weights & Biases", "pip install 'repodojo[wandb]'"),
 }
 
