@@ -141,3 +141,14 @@ async def test_a_grader_of_another_kind_is_refused(task: Task) -> None:
 def test_paths_that_never_enter(path: str) -> None:
     kept, refused = admissible({path: b"", "pkg/json.py": b""}, roots=("", "src"))
     assert list(kept) == ["pkg/json.py"] and list(refused) == [path]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tiny": b"x", "tiny/__init__.py": None, "tiny/sums.py": None}, {"tiny/sums.py/x.py": b""}, {"tests": b"x"}],
+)
+async def test_files_put_where_folders_are_fail_and_raise_nothing(
+    reward: TestReward, task: Task, changes: dict[str, bytes | None]
+) -> None:
+    score = await reward.score(task, changes, None)
+    assert score.value == 0.0 and score.failed == task.grader.fail_to_pass

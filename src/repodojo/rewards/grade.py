@@ -73,10 +73,13 @@ class TestReward:
     async def _in_box(self, box: Sandbox, task: Task, changes: Mapping[str, bytes | None]) -> Score:
         grader = task.grader
         texts = await self._docstrings.of(task, (*grader.fail_to_pass, *grader.pass_to_pass), box)
-        for path, data in changes.items():
-            await box.write(path, data)
-        for path, text in task.hidden_files.items():
-            await box.write(path, text.encode())
+        try:
+            for path, data in changes.items():
+                await box.write(path, data)
+            for path, text in task.hidden_files.items():
+                await box.write(path, text.encode())
+        except OSError:  # a file where the tree has a folder, or the other way round: the agent's own doing
+            return Score(0.0, parts={"f2p": 0.0}, failed=grader.fail_to_pass)
         red = await _run(box, grader.fail_to_pass, texts, grader.timeout)
         passed = [i for i in grader.fail_to_pass if red.get(i) == PASSED]
         failed = [i for i in grader.fail_to_pass if red.get(i) != PASSED]
