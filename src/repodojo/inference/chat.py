@@ -30,6 +30,9 @@ class ChatFormat:
     @classmethod
     def load(cls, path: Path) -> ChatFormat:
         """The format of the tokenizer in a model folder."""
+        if not (path / "tokenizer_config.json").is_file():  # transformers would speak of the network instead
+            cause = f"no usable tokenizer in '{path}': tokenizer_config.json is missing"
+            raise CheckpointError(cause, way_out="save tokenizer and model in one folder")
         from transformers import AutoTokenizer  # takes over a second to import
 
         try:
