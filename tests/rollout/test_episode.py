@@ -51,7 +51,7 @@ class Shaky(FakeFactory):
 class Pays:
     """A reward that answers in order, and keeps what it was asked."""
 
-    def __init__(self, *answers: float | None | OutageError) -> None:
+    def __init__(self, *answers: float | OutageError | None) -> None:
         self.answers, self.asked = list(answers), []  # type: ignore[var-annotated]
 
     async def score(self, task: Task, changes: Mapping[str, bytes | None], trajectory: Trajectory | None) -> Score:

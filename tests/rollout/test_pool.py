@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_school import pool_settings
 
 from repodojo.core.errors import CheckpointError, ConfigError, EngineError
 from repodojo.core.records import Trajectory
@@ -16,6 +15,7 @@ from repodojo.inference import checkpoint
 from repodojo.rollout.orders import Order, seed_of
 from repodojo.rollout.pool import WorkerPool, group_orders
 from repodojo.tasks.store import TaskStore
+from tiny_school import pool_settings
 
 
 def orders(store: TaskStore, size: int = 4, prefix: str = "t", seed: int = 0) -> list[Order]:

@@ -1,0 +1,71 @@
+"""The whole loop, small and real: two tasks, a tiny model, boxes, workers, and a run directory at the end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from repodojo.inference import checkpoint
+from repodojo.tasks.store import TaskStore
+from repodojo.train.config import load
+from repodojo.train.loop import train
+from repodojo.train.rundir import RunDir
+from tiny_school import SETTINGS
+
+
+def create(path: Path, store: TaskStore, model: Path, *others: str) -> RunDir:
+    names = [f"tasks.store={json.dumps(str(store.path))}", f"model.path={json.dumps(str(model))}"]
+    return RunDir.create(path, load(None, [*SETTINGS, *names, *others]))
+
+
+def loads_in_transformers(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([AutoTokenizer.from_pretrained(folder).encode("def f(x):")])
+    weights = checkpoint.read_weights(folder)
+    assert torch.equal(model.state_dict()["model.norm.weight"], weights["model.norm.weight"])
+    assert model(ids).logits.isfinite().all()
+
+
+def test_rejection_fine_tuning_and_reinforcement_learning(
+    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
+) -> None:
+    measured = ("rl.eval_every=2", "eval.split=train", "eval.attempts=1")
+    with create(tmp_path / "run", tiny_store, tiny_model, *measured) as run:
+        final = train(run)
+        assert run.state.done and run.state.stage == "done" and run.state.version == 3
+        assert final == run.path / "checkpoints" / "rl-00002" == train(run)  # once more is nothing more
+        stages = Counter(line["stage"] for line in run.metrics())
+        assert stages == {"rft": 2, "sft": stages["sft"], "rl": 2, "eval": 1} and stages["sft"] >= 1
+        rows = run.query("1 ORDER BY rowid")
+        assert Counter(row["stage"] for row in rows)["rft"] == 4 and len({row["id"] for row in rows}) == len(rows)
+        assert {row["task_id"] for row in rows} == {task.id for task in tiny_store.tasks()}
+        assert {row["reward"] for row in rows} == {0.0, 1.0}
+        assert {(row["step"], row["version"]) for row in rows if row["stage"] == "rl"} == {(0, 1), (1, 2)}
+        for line in run.metrics():
+            if line["stage"] == "rl":
+                assert line["outages"] == 0 and line["groups"] >= 1 and line["tokens"] > 0 and line["grad_norm"] > 0
+                assert line["mismatch_max"] < 1e-3  # the engine's log-probs are the learner's
+    loads_in_transformers(final)
+    before, after = checkpoint.read_weights(tiny_model), checkpoint.read_weights(final)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.slow
+def test_one_step_ahead_of_the_learner(tmp_path: Path, tiny_store: TaskStore, tiny_model: Path) -> None:
+    ahead = ("rollout.max_staleness=1", "run.stages=rl", "rl.steps=3", "rl.recipe=grpo")
+    names = [f"tasks.store={json.dumps(str(tiny_store.path))}", f"model.path={json.dumps(str(tiny_model))}"]
+    given = [s for s in SETTINGS if not s.startswith(("rft.", "rl.steps", "rl.max_refills"))]
+    with RunDir.create(tmp_path / "run", load(None, [*given, *names, *ahead])) as run:
+        train(run)
+        rows = run.query("stage = 'rl' ORDER BY rowid")
+        assert [row["step"] for row in rows] == [step for step in range(3) for _ in range(8)]
+        first = [min(v for turn in run.load(row["id"]).turns for v in turn.versions) for row in rows]
+        assert all(row["step"] - version <= 1 for row, version in zip(rows, first, strict=True))
+        assert run.state.cursor["returned"] == [] and run.state.cursor["position"] == 6  # nothing played for nobody
+        assert all(line["groups_stale"] == 0 for line in run.metrics())
