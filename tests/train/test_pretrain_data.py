@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 from itertools import islice
@@ -114,7 +115,7 @@ def test_examples_of_a_docstring_are_what_fails() -> None:
     assert task.focus == ("a.py::f",) and task.visible_command == "repro"
 
 
-async def test_arrays_hold_one_transcript_a_function_each_from_its_own_seed(
+def test_arrays_hold_one_transcript_a_function_each_from_its_own_seed(
     functions: list[Function], tokenizer: Any, tmp_path: Path
 ) -> None:
     save(tokenizer, tmp_path)
@@ -123,21 +124,21 @@ async def test_arrays_hold_one_transcript_a_function_each_from_its_own_seed(
     parts: list[int] = []
     data = dataset.make(some, tmp_path, seed=3, workers=1, on_part=parts.append)
     assert parts == [12] and len(data) == 12  # the huge one does not fit
-    assert data.starts[-1] == len(data.ids) == len(data.counted)
+    assert data.starts[-1] == len(data.ids) == len(data.weight)
     chat = ChatFormat.load(tmp_path)
     kept = iter(range(12))
     for number, function in enumerate(some):
-        played = await transcript(function, chat, 3 * 1_000_003 + number, LIMITS)  # whatever part it was in
+        played = asyncio.run(transcript(function, chat, 3 * 1_000_003 + number, LIMITS))  # whatever part it was in
         if not played.turns:
             continue
         index = next(kept)
         span = slice(data.starts[index], data.starts[index + 1])
         first, *later = played.turns
         assert data.ids[span].tolist() == [i for t in played.turns for i in (*t.observation_ids, *t.action_ids)]
-        counted = [True] * len(first.observation_ids + first.action_ids)
+        weight = [0.2] * len(first.observation_ids) + [1.0] * len(first.action_ids)
         for turn in later:
-            counted += [False] * len(turn.observation_ids) + [True] * len(turn.action_ids)
-        assert data.counted[span].tolist() == counted
+            weight += [0.0] * len(turn.observation_ids) + [1.0] * len(turn.action_ids)
+        assert data.weight[span].tolist() == pytest.approx(weight)
     assert next(kept, None) is None
     with pytest.raises(SourceError, match="no function fits"):
         dataset.make([huge], tmp_path, seed=3, workers=1, on_part=parts.append)

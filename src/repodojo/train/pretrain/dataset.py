@@ -20,16 +20,18 @@ from repodojo.inference.chat import ChatFormat
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.transcripts import transcript
 
+OPENING = 0.2  # weight of the prompt's tokens: three quarters of all that counts, and not what the gate asks for
+STEP = 64
 LIMITS = AgentLimits(max_turns=6, max_tokens=256, max_context=1024)
 PART = 500  # functions a piece of work
 
 
 @dataclass(frozen=True)
 class Transcripts:
-    """S transcripts end to end: ids and counted [N], starts [S + 1]."""
+    """S transcripts end to end: ids and weight (of each token in the loss) [N], starts [S + 1]."""
 
     ids: NDArray[np.uint16]
-    counted: NDArray[np.bool_]
+    weight: NDArray[np.float32]
     starts: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -65,7 +67,7 @@ def make(
     if not sum(map(len, parts)):
         raise SourceError("no function fits into a transcript", way_out="give more sources")
     starts = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths() for part in parts]))])
-    return Transcripts(np.concatenate([p.ids for p in parts]), np.concatenate([p.counted for p in parts]), starts)
+    return Transcripts(np.concatenate([p.ids for p in parts]), np.concatenate([p.weight for p in parts]), starts)
 
 
 @dataclass(frozen=True)
@@ -98,45 +100,49 @@ def _end_with_parent() -> None:
 def _part(job: _Job) -> Transcripts:
     if job.cache is not None and job.cache.is_file():
         with np.load(job.cache) as kept:
-            return Transcripts(kept["ids"], kept["counted"], kept["starts"])
+            return Transcripts(kept["ids"], kept["weight"], kept["starts"])
     made = asyncio.run(_play_all(job.functions, ChatFormat.load(job.tokenizer), job.seed))
     if job.cache is not None:
         partial = job.cache.with_suffix(f".{os.getpid()}.partial")
         with partial.open("wb") as file:
-            np.savez(file, ids=made.ids, counted=made.counted, starts=made.starts)
+            np.savez(file, ids=made.ids, weight=made.weight, starts=made.starts)
         os.replace(partial, job.cache)
     return made
 
 
 async def _play_all(functions: Sequence[Function], chat: ChatFormat, seed: int) -> Transcripts:
     ids: list[int] = []
-    counted: list[bool] = []
+    weight: list[float] = []
     starts = [0]
     for offset, function in enumerate(functions):
         played = await transcript(function, chat, seed + offset, LIMITS)
         for index, turn in enumerate(played.turns):
             # The opening holds code, worth reading; later observations hold random verdicts, worth nothing.
             ids += [*turn.observation_ids, *turn.action_ids]
-            counted += [index == 0] * len(turn.observation_ids) + [True] * len(turn.action_ids)
+            opening = OPENING if index == 0 else 0.0
+            weight += [opening] * len(turn.observation_ids) + [1.0] * len(turn.action_ids)
         if played.turns:
             starts.append(len(ids))
-    return Transcripts(np.array(ids, np.uint16), np.array(counted, np.bool_), np.array(starts, np.int64))
+    return Transcripts(np.array(ids, np.uint16), np.array(weight, np.float32), np.array(starts, np.int64))
 
 
 def batches(data: Transcripts, *, tokens: int, seed: int) -> Iterator[list[int]]:
-    """Endless batches of transcript indices of like length, about `tokens` each, shuffled anew every epoch."""
-    lengths = data.lengths()
+    """Endless batches of transcript indices, every one once an epoch, shuffled anew each time.
+
+    A batch holds transcripts of one `padded` length, as many as fit into `tokens`.
+    """
+    length = padded(data.lengths())
     rng = np.random.default_rng(seed)
     while True:
-        jittered = lengths * rng.uniform(0.9, 1.1, len(lengths))
-        order = np.argsort(jittered)
-        groups: list[list[int]] = [[]]
-        longest = 0
-        for index in order:
-            longest = max(longest, int(lengths[index]))
-            if groups[-1] and (len(groups[-1]) + 1) * longest > tokens:
-                longest = int(lengths[index])
-                groups.append([])
-            groups[-1].append(int(index))
+        groups: list[list[int]] = []
+        for size in np.unique(length):
+            members = rng.permutation(np.flatnonzero(length == size)).tolist()
+            rows = max(1, tokens // int(size))
+            groups += [members[i : i + rows] for i in range(0, len(members), rows)]
         for position in rng.permutation(len(groups)):
             yield groups[position]
+
+
+def padded(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Lengths rounded up to few distinct ones: kernels are prepared and kept for each shape that is met."""
+    return -(-lengths // STEP) * STEP

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from repodojo.inference.decoder import Attend, Decoder
 from repodojo.train.pretrain import resume
-from repodojo.train.pretrain.dataset import Transcripts, batches
+from repodojo.train.pretrain.dataset import Transcripts, batches, padded
+
+CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def train(
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, steps)
         with autocast:
-            loss, action_loss, tokens = _loss(decoder, data, chosen, device)
+            loss, action_loss, tokens = _loss(decoder, data, chosen, schedule.batch_tokens, device)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
@@ -143,46 +145,44 @@ def _split(decoder: Decoder) -> tuple[list[torch.nn.Parameter], list[torch.nn.Pa
 
 
 def _loss(
-    decoder: Decoder, data: Transcripts, chosen: Sequence[int], device: torch.device
+    decoder: Decoder, data: Transcripts, chosen: Sequence[int], budget: int, device: torch.device
 ) -> tuple[Tensor, float, int]:
-    """Mean loss of counted tokens, that of action tokens alone for the eye, and the number of real tokens."""
-    lengths = [int(data.starts[i + 1] - data.starts[i]) for i in chosen]
-    longest = max(lengths)
-    ids = torch.zeros(len(chosen), longest, dtype=torch.long)
-    weight = torch.zeros(len(chosen), longest, dtype=torch.bool)
+    """Weighted mean loss, that of action tokens alone for the eye, and the number of real tokens.
+
+    The batch is filled up with empty rows to one shape for each length (see `dataset.padded`).
+    """
+    lengths = data.lengths()[list(chosen)]
+    length = int(padded(lengths).max())
+    rows = max(budget // length, len(chosen))
+    ids, weight = torch.zeros(rows, length, dtype=torch.long), torch.zeros(rows, length)
     for row, index in enumerate(chosen):
         span = slice(data.starts[index], data.starts[index + 1])
         ids[row, : lengths[row]] = torch.from_numpy(data.ids[span].astype("int64"))
-        weight[row, : lengths[row]] = torch.from_numpy(data.counted[span].copy())
-    weight[:, 0] = False
+        weight[row, : lengths[row]] = torch.from_numpy(data.weight[span])
+    weight[:, 0] = 0.0
     ids, weight = ids.to(device), weight.to(device)
-    positions = torch.arange(longest, device=device).repeat(len(chosen))
-    hidden = decoder.hidden(ids.flatten(), positions, _rows(len(chosen), longest))
-    shifted = torch.roll(weight, -1, 1).flatten()
-    targets = torch.roll(ids, -1, 1).flatten()[shifted]
-    total, each = _chunked(decoder, hidden[shifted], targets)
-    acted = torch.roll(_after_opening(weight), -1, 1).flatten()[shifted]
-    action = float(each[acted].mean()) if bool(acted.any()) else 0.0
-    return total / len(targets), action, sum(lengths)
+    positions = torch.arange(length, device=device).repeat(rows)
+    hidden = decoder.hidden(ids.flatten(), positions, _rows(rows, length))
+    weight_N, target_N = torch.roll(weight, -1, 1).flatten(), torch.roll(ids, -1, 1).flatten()
+    kept = _filled(weight_N.nonzero()[:, 0], CHUNK)
+    weight_T = weight_N[kept]
+    weight_T[int((weight_N > 0).sum()) :] = 0.0
+    each_T = _chunked(decoder, hidden[kept], target_N[kept])
+    acted = weight_T == 1.0
+    action = float(each_T.detach()[acted].mean()) if bool(acted.any()) else 0.0
+    return (each_T * weight_T).sum() / weight_T.sum(), action, int(lengths.sum())
 
 
-def _after_opening(weight: Tensor) -> Tensor:
-    """Counted tokens after the first gap: a transcript counts its opening and first turn as one run."""
-    gaps = (~weight[:, 1:] & weight[:, :-1]).cumsum(1) > 0
-    return weight & torch.cat([torch.zeros_like(gaps[:, :1]), gaps], 1)
+def _filled(indices: Tensor, size: int) -> Tensor:
+    """Indices with the first repeated at the end, up to a multiple of `size`."""
+    missing = -len(indices) % size
+    return torch.cat([indices, indices[:1].expand(missing)])
 
 
-def _chunked(decoder: Decoder, hidden: Tensor, targets: Tensor, size: int = 2048) -> tuple[Tensor, Tensor]:
-    """Summed loss and the loss of each token [T]; logits exist for `size` tokens at a time."""
-    total = hidden.new_zeros((), dtype=torch.float32)
-    each = []
-    for start in range(0, len(targets), size):
-        part = F.cross_entropy(
-            decoder.logits(hidden[start : start + size]), targets[start : start + size], reduction="none"
-        )
-        total = total + part.sum()
-        each.append(part.detach())
-    return total, torch.cat(each)
+def _chunked(decoder: Decoder, hidden: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each token [T]; logits exist for CHUNK tokens at a time."""
+    parts = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    return torch.cat([F.cross_entropy(decoder.logits(h), t, reduction="none") for h, t in parts])
 
 
 def _rows(rows: int, length: int) -> Attend:
