@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repodojo.core.errors import TaskError
-from repodojo.core.records import Split, Task
+from repodojo.core.records import Split, Task, Trajectory
 from repodojo.evaluate.summary import Difference, Row, paired_difference
 from repodojo.evaluate.tables import write_results
 from repodojo.rollout.orders import MODEL
@@ -62,21 +62,27 @@ class Quickstart:
         )
 
     def _measure(self, name: str, model: Path, policy: str, tasks: list[Task]) -> None:
-        attempts = self.config.eval.attempts
+        stage, attempts = f"eval-{name}", self.config.eval.attempts
+        found = [self.run.load(row["id"]) for row in self.run.query("stage = ? ORDER BY rowid", (stage,))]
         self.watcher.phase(f"measuring {name}", len(tasks) * attempts)
+        if len(found) != len(tasks) * attempts:
+            found = self._episodes(name, model, policy, tasks)
+            self.run.add(found, stage=stage, step=0)
+            self.run.commit(self.run.state)
+        store = Path(self.config.tasks.store)
+        self.rows[name] = measure.row(name, found, tasks, store, self.config.run.seed)
+
+    def _episodes(self, name: str, model: Path, policy: str, tasks: list[Task]) -> list[Trajectory]:
         with setup.open_pool(self.config, model) as pool:
-            found = measure.episodes(
+            return measure.episodes(
                 pool,
                 tasks,
-                attempts=attempts,
+                attempts=self.config.eval.attempts,
                 seed=self.config.run.seed,
                 policy=policy,
                 name=f"held-out/{name}",
                 on_episode=self.watcher.advance,
             )
-        store = Path(self.config.tasks.store)
-        self.rows[name] = measure.row(name, found, tasks, store, self.config.run.seed)
-        self.run.add(found, stage=f"eval-{name}", step=0)
 
     def _differences(self) -> list[Difference]:
         pairs = (("rft", "base"), ("rl", "rft"), ("rl", "base"), ("rl", "tested-search"))

@@ -81,11 +81,11 @@ class _Job:
 def _side_by_side(jobs: Sequence[_Job], workers: int) -> Iterator[Transcripts]:
     # Spawned, not forked: tokenizers and torch hold threads and locks that a fork would copy in mid-use.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from pool.map(_part, jobs)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A worker whose parent was killed would wait for orders for ever."""
     parent = multiprocessing.parent_process()
 
