@@ -154,6 +154,7 @@ def learn(decoder: Decoder, optimizer: torch.optim.Optimizer, batch: Sequence[Ep
 async def train(options: argparse.Namespace, store: Path) -> None:
     """THE loop."""
     torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
     rng = random.Random(options.seed)
     tasks = TaskStore(store).tasks("train")
     if not tasks:
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="model folder (default: the base that ships with the package)")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; a small model is sampled fastest on one")
     parser.add_argument("--out", type=Path, help="where to write the trained model (default: nowhere)")
     parser.add_argument("--allow-unisolated", action="store_true", help="go on where code cannot be isolated")
     options = parser.parse_args()
