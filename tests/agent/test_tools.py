@@ -57,9 +57,9 @@ async def test_the_visible_command_is_the_test_run() -> None:
     box = answers(ExecResult(1, b"1 failed\n"))
     said = await bash(ToolContext(TASK, box), " repro ")
     assert said == ToolResult("1 failed", tests_run=True)
-    task = replace(TASK, environment=Environment(recipe={"visible_argv": ["python", "-m", "boxrun"]}))
+    task = replace(TASK, visible_tests=("doctest:a.py::f",))
     await bash(ToolContext(task, box), "repro")
-    assert box.commands == [("bash", "-c", "repro"), ("python", "-m", "boxrun")]
+    assert box.commands == [("bash", "-c", "repro"), ("python", "-m", "boxrun", "doctest:a.py::f")]
     assert not (await bash(ToolContext(replace(TASK, visible_command=""), box), "")).tests_run
 
 

@@ -18,16 +18,21 @@ from hypothesis import strategies as st
 from pretrain_child import TINY, make, settings
 from typer.testing import CliRunner
 
+from repodojo.agent.loop import Played
 from repodojo.cli import _app
 from repodojo.core.errors import CheckpointError, ConfigError, SourceError
+from repodojo.core.records import ToolCall, ToolResult, Turn
 from repodojo.inference import checkpoint
+from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
+from repodojo.inference.decoder import attend_lengths
 from repodojo.train import splits
 from repodojo.train.events import Silent
-from repodojo.train.pretrain import corpus, gate, loop, sources
+from repodojo.train.pretrain import corpus, finish, gate, loop, practice, sources
 from repodojo.train.pretrain import run as running
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import LIMITS
+from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.loop import Schedule
 from repodojo.train.pretrain.transcripts import transcript
 
@@ -284,3 +289,24 @@ def test_gate_only_measures_and_fails_with_exit_code_1(
     assert done.exit_code == 1, done.output
     report = json.loads(done.stdout)["gate"]
     assert report["passed"] is False and report["figures"]["episodes that end by submitting"]["of"] == 3
+
+
+def test_practice_keeps_only_what_was_accepted_and_new() -> None:
+    def turn(old: str, error: str = "", format_error: str = "") -> Turn:
+        call = ToolCall("editor", {"command": "str_replace", "old_str": old, "new_str": "x"})
+        return Turn((1, 2), (3, 4, 5), (0.0,) * 3, (0,) * 3, "", (call,), (ToolResult("", error),), format_error)
+
+    played = Played([turn("a"), turn("b", "not-found"), turn("a"), turn("c"), turn("d", format_error="bad-json")])
+    ids, weight = practice.lesson(played)
+    assert len(ids) == len(weight) == 20  # up to the last accepted turn
+    assert weight == [0, 0, 1, 1, 1, *[0] * 10, 0, 0, 1, 1, 1]
+
+
+def test_sharper_logits_are_scaled_logits(tmp_path: Path) -> None:
+    decoder = initialise(Architecture("qwen3", 64, 64, 64, 2, 2, 1, 32), 0, copying=False)
+    checkpoint.save(decoder, tmp_path / "m")
+    ids, positions = torch.arange(9), torch.arange(9)
+    before = decoder.logits(decoder.hidden(ids, positions, attend_lengths([9])))
+    finish.sharpen(tmp_path / "m", 1.5)
+    sharp = checkpoint.load(tmp_path / "m")
+    torch.testing.assert_close(sharp.logits(sharp.hidden(ids, positions, attend_lengths([9]))), 1.5 * before)

@@ -30,6 +30,8 @@ def pretrain(
     work: Annotated[Path | None, typer.Option(help="Where stages are kept (default: OUT.work).")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads and worker processes (0: one a core).")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    practice: Annotated[int, typer.Option(min=0, help="Episodes of practice after training.")] = 3000,
+    sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.5,
     decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
     gate_only: Annotated[Path | None, typer.Option(help="Only measure this model folder.")] = None,
     held: Annotated[float, typer.Option(min=0, max=1, help="Share of functions kept for the gate.")] = 0.004,
@@ -45,6 +47,7 @@ def pretrain(
     import torch
 
     from repodojo.train.pretrain import run, sources
+    from repodojo.train.pretrain.finish import Finish
     from repodojo.train.pretrain.loop import Schedule
 
     target = gate_only or out
@@ -59,6 +62,7 @@ def pretrain(
         seed=seed,
         held=held,
         episodes=episodes,
+        finish=Finish(practice, sharpness=sharpness),
     )
     kept = work or target.absolute().with_name(f"{target.absolute().name}.work")
     with Bars() as bars:

@@ -26,6 +26,7 @@ from repodojo.train.events import Watcher
 from repodojo.train.files import Lock
 from repodojo.train.pretrain import card, corpus, dataset, gate, loop, sources, tokenizer, transcripts
 from repodojo.train.pretrain.corpus import Corpus, Function
+from repodojo.train.pretrain.finish import Finish, practise, sharpen
 from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.sources import Package
 
@@ -51,6 +52,7 @@ class Settings:
     architecture: Architecture = BASE
     held: float = 0.004
     episodes: int = 200
+    finish: Finish = field(default_factory=Finish)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def run(settings: Settings, out: Path, work: Path, machine: Machine, watcher: Wa
         words = _tokenizer(chosen, folder, settings, watcher)
         data = _transcripts(chosen, folder, words, settings, machine, watcher)
         steps, dtype = _train(data, folder, words, out, settings, machine, watcher)
+        steps += _finish(out, chosen, data, settings, machine, watcher)
         watcher.phase("gate", settings.episodes)
         figures = gate.measure(
             out, read.held, episodes=settings.episodes, seed=settings.seed, on_episode=watcher.advance
@@ -187,6 +190,35 @@ def _transcripts(
     return dataset.make(
         chosen, words, seed=settings.seed, workers=machine.workers, on_part=watcher.advance, cache=cache
     )
+
+
+def _finish(
+    out: Path,
+    chosen: Sequence[Function],
+    data: dataset.Transcripts,
+    settings: Settings,
+    machine: Machine,
+    watcher: Watcher,
+) -> int:
+    """Practice and sharpness, as asked; the optimiser steps that took."""
+    steps = 0
+    if settings.finish.episodes:
+        watcher.phase("practice", settings.finish.episodes)
+        steps = practise(
+            out,
+            chosen,
+            data,
+            settings.finish,
+            settings.schedule,
+            seed=settings.seed,
+            workers=machine.workers,
+            device=machine.device,
+            on_part=watcher.advance,
+            on_progress=lambda progress: watcher.advance(0, f"loss on actions {progress.action_loss:.3f}"),
+        )
+    if settings.finish.sharpness != 1.0:
+        sharpen(out, settings.finish.sharpness)
+    return steps
 
 
 def _train(
