@@ -61,7 +61,8 @@ def evaluate(
     if json_:
         typer.echo(json.dumps({row.name: asdict(row) for row in rows}))
     else:
-        Console().print(rich_table(rows, title=f"{split}, {len(chosen)} tasks x {attempts}"))
+        console = Console()
+        console.print(rich_table(rows, width=console.width, title=f"{split}, {len(chosen)} tasks x {attempts}"))
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -49,7 +49,8 @@ def quickstart(
     if json_:
         typer.echo(results.read_text())
         return
-    console.print(rich_table(list(rows.values()), title="Held-out packages, pass rates in percent with 95% intervals"))
+    title = "Held-out packages, pass rates in percent with 95% intervals"
+    console.print(rich_table(list(rows.values()), title=title, width=console.width))
     console.print(f"figures: {results}\nreport: {page}")
 
 

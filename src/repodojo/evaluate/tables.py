@@ -31,6 +31,8 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("episodes", lambda r: f"{r.episodes}" + (f" (+{r.outages} outages)" if r.outages else "")),
 )
 
+NARROW = ("policy", "pass@1", "pass@8", "tested first")
+
 
 def rate(value: float | None, interval: Interval | None = None) -> str:
     """A share as a percentage: "20.9 [15.5, 26.3]"; a dash where it is unknown."""
@@ -40,13 +42,14 @@ def rate(value: float | None, interval: Interval | None = None) -> str:
     return text if interval is None else f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def rich_table(rows: Sequence[Row], *, title: str = "") -> Table:
-    """For the terminal."""
+def rich_table(rows: Sequence[Row], *, title: str = "", width: int = 160) -> Table:
+    """For a terminal of `width` characters; a narrow one gets the columns that matter most, none squeezed away."""
+    columns = COLUMNS if width >= 140 else [column for column in COLUMNS if column[0] in NARROW]
     table = Table(title=title or None, title_justify="left")
-    for place, (name, _) in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if place else "left", no_wrap=place < 3)
+    for place, (name, _) in enumerate(columns):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(cell(row) for _, cell in COLUMNS))
+        table.add_row(*(cell(row) for _, cell in columns))
     return table
 
 
