@@ -66,8 +66,9 @@ def open_pool(config: Config, model: Path | None = None) -> WorkerPool:
 
 
 async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
-    """Tasks of a split whose opening fits `tasks.max_prompt_tokens`, at most `limit` (0: all), in store order.
+    """Tasks of a split whose opening fits `tasks.max_prompt_tokens`, at most `limit` (0: all of them).
 
+    A limit takes a sample over all packages, the same for every seed: ids are digests, so their order is by chance.
     TaskError where none is left.
     """
     store = Path(config.tasks.store)
@@ -76,6 +77,8 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
     tools = default_tools(OBSERVATION_CHARS).schemas()
     kept: list[Task] = []
     tasks: Sequence[Task] = TaskStore(store).tasks(split)
+    if limit:
+        tasks = sorted(tasks, key=lambda task: task.id)
     for task in tasks:
         if limit and len(kept) == limit:
             break
