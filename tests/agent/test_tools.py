@@ -251,3 +251,11 @@ async def test_submit_ends_the_episode() -> None:
     context = ToolContext(TASK, FakeSandbox({}))
     tool, arguments = tools.check(RawCall("submit", {}))
     assert (await tools.run(tool, arguments, context)).output == "submitted" and context.submitted
+
+
+async def test_a_limit_that_was_met_is_not_remembered() -> None:
+    memo: dict[tuple[str, str], ExecResult] = {}
+    box = answers(ExecResult(None, b"", "timeout"))
+    for _ in range(2):
+        await bash(ToolContext(TASK, box, memo), "repro")
+    assert len(box.commands) == 2 and not memo

@@ -55,3 +55,11 @@ def test_it_plays_to_the_end_and_then_shows_the_table_again(
     assert stop.value.code in (0, None)
     assert json.loads(capsys.readouterr().out)["rows"].keys() == rows.keys()
     assert (out / "report.html").is_file()
+
+
+def test_settings_for_a_run_that_is_there_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunDir.create(tmp_path / "run", configuration.load(QUICKSTART)).close()
+    with pytest.raises(SystemExit) as stop:
+        main(["quickstart", "-o", str(tmp_path / "run"), "--set", "rl.steps=3"])
+    assert stop.value.code == 2
+    assert "keeps its settings" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from repodojo.cli.progress import Bars
+from repodojo.core.errors import ConfigError
 
 
 def quickstart(
@@ -32,18 +33,21 @@ def quickstart(
 
     console = Console(stderr=json_)
     results = out / quick.RESULTS
+    if is_run(out) and (set_ or seed):
+        raise ConfigError(f"{out} holds a run, which keeps its settings", way_out="leave them out, or name another -o")
     if results.is_file():
         console.print(f"{out} is finished; its table again (another run: repodojo quickstart -o FOLDER)")
     else:
-        command = f"repodojo quickstart --seed {seed}"
+        command = " ".join([f"repodojo quickstart --seed {seed}", *(f"--set {text}" for text in set_ or ())])
         own = [f"run.dir={json.dumps(str(out))}", f"run.seed={seed}", f"tasks.store={json.dumps(str(store))}"]
         recipe = Path(str(files("repodojo") / "assets" / "quickstart.toml"))
         config = configuration.load(recipe, [*own, *(set_ or ())])
         with Bars() as bars:
-            quick.make_tasks(store, bars.making)
-            run = RunDir.resume(out) if is_run(out) else RunDir.create(out, config, _provenance(command, machine()))
+            quick.make_tasks(store, bars.making, allow_unisolated=config.sandbox.allow_unisolated)
+            provenance = {"command": command, "machine": machine()}
+            run = RunDir.resume(out) if is_run(out) else RunDir.create(out, config, provenance)
             with run:
-                quick.Quickstart(run, bars, command).play()
+                quick.Quickstart(run, bars, run.provenance.get("command", command)).play()
     rows = read_rows(results)
     page = write_report(out)
     if json_:
@@ -52,7 +56,3 @@ def quickstart(
     title = "Held-out packages, pass rates in percent with 95% intervals"
     console.print(rich_table(list(rows.values()), title=title, width=console.width))
     console.print(f"figures: {results}\nreport: {page}")
-
-
-def _provenance(command: str, machine: dict[str, object]) -> dict[str, object]:
-    return {"command": command, "machine": machine}

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for file in files:
         try:
             weights.update(load_file(file))
-        except Exception as error:  # safetensors raises its own untyped errors: this is the edge that names the file
+        except (SafetensorError, OSError) as error:
             raise CheckpointError(f"'{file}' cannot be read: {error}", way_out="copy or save it anew") from error
     return weights
 

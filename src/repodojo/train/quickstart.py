@@ -90,7 +90,9 @@ class Quickstart:
         return [paired_difference(self.rows[better], self.rows[worse], seed=seed) for better, worse in pairs]
 
 
-def make_tasks(store: Path, tell: Callable[[str], Callable[[str, int, int], None]]) -> TaskStore:
+def make_tasks(
+    store: Path, tell: Callable[[str], Callable[[str, int, int], None]], *, allow_unisolated: bool = False
+) -> TaskStore:
     """The quickstart's task set: packages by split as `train.splits` names them; TaskError where one cannot be made.
 
     Packages that are in the store already are left as they are, so that a second call goes on where the first stopped.
@@ -98,7 +100,7 @@ def make_tasks(store: Path, tell: Callable[[str], Callable[[str, int, int], None
     known = TaskStore(store, create=True).manifest["packages"]
 
     def factory(path: Path) -> LocalFactory:
-        return LocalFactory(path)
+        return LocalFactory(path, allow_unisolated=allow_unisolated)
 
     used: tuple[Split, ...] = ("train", "held-out")
     for split in used:  # dev is for whoever chooses settings, and nobody does here

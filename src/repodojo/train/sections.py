@@ -106,7 +106,7 @@ class Rl(Section):
     recipe: str = _at("grpo_pp", "named composition of advantage, loss and filters", min_length=1)
     steps: int = _at(40, "optimisation steps (batches)", ge=0)
     groups_per_step: int = _at(16, "groups with signal a step", ge=1)
-    learning_rate: float = _at(3e-4, "constant learning rate", gt=0)
+    learning_rate: float = _at(3e-4, "learning rate, constant after three steps of warm-up", gt=0)
     weight_decay: float = _at(0.0, "decoupled weight decay", ge=0)
     grad_clip: float = _at(1.0, "bound on the norm of the gradient", gt=0)
     clip_low: float | None = _at(None, "the probability ratio is clipped below at 1 - clip_low", ge=0, le=1)
