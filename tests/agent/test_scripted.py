@@ -66,7 +66,7 @@ def test_every_candidate_that_can_be_written_changes_its_own_line_only(functions
         listing = Listing(function.code)
         for family, candidates in listing.by_family.items():
             for candidate in rng.sample(candidates, min(3, len(candidates))):
-                edit = listing.edit(candidate, rng)
+                edit = listing.edit(candidate)
                 if edit is None:
                     continue
                 after = function.code.replace(edit.old, edit.new, 1).split("\n")

@@ -19,7 +19,7 @@ CLASSES = (
     ("boolean", ("and", "or")),
     ("boolean", ("True", "False")),
 )
-MOST_PIECES = 10  # a snippet longer than this is no edit that a small model could copy
+LEFT, RIGHT = 2, 8  # pieces of context: the change stands near the snippet's start, its end is most often the line's
 
 
 @dataclass(frozen=True)
@@ -59,33 +59,39 @@ class Listing:
         """A random edit: a family, then one of its candidates; None where the listing offers none."""
         families = sorted(self.by_family)
         for _ in range(tries if families else 0):
-            edit = self.edit(rng.choice(self.by_family[rng.choice(families)]), rng)
+            edit = self.edit(rng.choice(self.by_family[rng.choice(families)]))
             if edit is not None:
                 return edit
         return None
 
-    def edit(self, candidate: Candidate, rng: random.Random) -> Edit | None:
-        """The candidate with as much context as makes it unique; None where that takes too much."""
+    def edit(self, candidate: Candidate) -> Edit | None:
+        """The candidate with context of its line, more to the left where that makes it unique; None where it cannot."""
         row, line = self.pieces[candidate.line], self.lines[candidate.line]
-        first, last = max(candidate.first - 1, 0), min(candidate.last + 1, len(row))
-        leftward = rng.random() < 0.5
-        while last - first <= MOST_PIECES:
+        first = _reach(row, candidate.first, -LEFT)
+        last = _reach(row, candidate.last, RIGHT)
+        end = row[last - 1].end
+        while True:
             start = row[first].start if first else row[0].end - len(row[0].text)
-            old = line[start : row[last - 1].end]
-            if self.text.count(old) == 1:
-                inner_start = row[candidate.first].start
-                inner_end = row[candidate.last - 1].end if candidate.last > candidate.first else inner_start
-                new = line[min(start, inner_start) : inner_start] + candidate.text + line[inner_end : row[last - 1].end]
-                new = new.lstrip() if start == row[0].end - len(row[0].text) and not first else new
-                return Edit(candidate.family, old, new) if _plain(old) and _plain(new) and old != new else None
-            if first == 0 and last == len(row):
+            if self.text.count(line[start:end]) == 1:
+                break
+            if _reach(row, first, -1) == first:
                 return None
-            leftward = not leftward
-            if (leftward and first > 0) or last == len(row):
-                first -= 1
-            else:
-                last += 1
-        return None
+            first -= 1
+        inner = row[candidate.first].start, row[candidate.last - 1].end
+        old, new = line[start:end], line[start : inner[0]] + candidate.text + line[inner[1] : end]
+        new = new if first else new.lstrip()
+        return Edit(candidate.family, old, new) if _plain(old) and _plain(new) and old != new else None
+
+
+def _reach(row: Sequence[Piece], at: int, by: int) -> int:
+    """The boundary `by` pieces further, or as far as all pieces between are plain."""
+    step = 1 if by > 0 else -1
+    for _ in range(abs(by)):
+        beyond = at if step > 0 else at - 1
+        if not 0 <= beyond < len(row) or not _plain(row[beyond].text):
+            break
+        at += step
+    return at
 
 
 def _plain(text: str) -> bool:
@@ -160,10 +166,8 @@ def _negations(row: Sequence[Piece], i: int, blank: str) -> Iterator[Candidate]:
 def _numbers(row: Sequence[Piece], i: int, blank: str) -> Iterator[Candidate]:
     piece = row[i]
     after = row[i + 1] if i + 1 < len(row) else None
-    if piece.kind == "number" and piece.text.isdigit():
-        value = int(piece.text)
-        for other in sorted({value + 1, max(value - 1, 0), 0, 1} - {value}):
-            yield Candidate("constant", piece.line, i, i + 1, f"{blank}{other}")
+    for other in _other_constants(piece):
+        yield Candidate("constant", piece.line, i, i + 1, f"{blank}{other}")
     if piece.text in ("+", "-") and after is not None and after.text == "1" and i and row[i - 1].ends_operand:
         yield Candidate("off-by-one", piece.line, i, i + 2, "")
     operand = (piece.is_name and (after is None or after.text not in ("(", ".", "=", "["))) or piece.text in (")", "]")
@@ -171,6 +175,14 @@ def _numbers(row: Sequence[Piece], i: int, blank: str) -> Iterator[Candidate]:
     if operand and closes and not any(p.text in ("def", "import", "class", "for", "lambda") for p in row[:i]):
         yield Candidate("off-by-one", piece.line, i, i + 1, f"{blank}{piece.text} + 1")
         yield Candidate("off-by-one", piece.line, i, i + 1, f"{blank}{piece.text} - 1")
+
+
+def _other_constants(piece: Piece) -> list[str]:
+    if piece.kind == "number" and piece.text.isdigit():
+        value = int(piece.text)
+        numbers = sorted({value + 1, max(value - 1, 0), value // 2, 0, 1, 2} - {value})
+        return [*map(str, numbers), *(["None"] if value == 0 else [])]
+    return {"None": ["0"], "''": ["' '"], "' '": ["''"]}.get(piece.text, [])
 
 
 def _swapped(row: Sequence[Piece], i: int, blank: str) -> Iterator[Candidate]:
@@ -191,6 +203,7 @@ def _statements(row: Sequence[Piece], names: Sequence[str]) -> Iterator[Candidat
         for name in names:
             for other in names:
                 yield Candidate("statement", row[0].line, 0, 1, f"{name} = {other}")
+                yield Candidate("statement", row[0].line, 0, 1, f"{name}.append({other})")
             yield Candidate("statement", row[0].line, 0, 1, f"return {name}")
             yield Candidate("statement", row[0].line, 0, 1, f"{name} += 1")
         for word in ("return", "continue", "break"):

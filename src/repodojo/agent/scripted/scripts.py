@@ -62,10 +62,9 @@ class NegateFirstIf:
         if len(texts) > 2:
             return SUBMIT
         listing = Listing(code_of(texts))
-        rng = random.Random(0)
         for candidate in listing.by_family.get("negation", ()):
             if candidate.text.strip() == "if not":
-                edit = listing.edit(candidate, rng)
+                edit = listing.edit(candidate)
                 if edit is not None:
                     return replace(edit)
         return SUBMIT
@@ -95,30 +94,46 @@ class TestedSearch:
 
 
 class Explorer:
-    """Random well-formed turns: edits, test runs, undos, looks around, sometimes a submit. It learns from nothing."""
+    """Random well-formed turns: edits, test runs, undos, looks around, sometimes a submit. It learns from nothing.
+
+    Its edits are the random ones of the references, but none leads to code that it has seen in this episode.
+    """
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.states: list[str] = []  # the listing after each edit that stands, so that edits fit what is there
+        self.seen: set[str] = set()
 
     def __call__(self, texts: Sequence[str]) -> str:
         rng = self.rng
-        self.states = self.states or [code_of(texts)]
-        if rng.random() < 0.12 and len(self.states) > 1:
+        if not self.states:
+            self.states = [code_of(texts)]
+            self.seen = set(self.states)
+        if rng.random() < 0.1 and len(self.states) > 1:
             return SUBMIT
         if rng.random() < 0.04:
             return self._look(texts)
         calls = []
-        if len(self.states) > 1 and rng.random() < 0.6:
+        if len(self.states) > 1 and rng.random() < 0.75:
             self.states.pop()
             calls.append(UNDO)
-        edit = Listing(self.states[-1]).draw(rng) if rng.random() < 0.92 else None
+        edit = self._edit() if rng.random() < 0.95 else None
         if edit is not None:
-            self.states.append(self.states[-1].replace(edit.old, edit.new, 1))
             calls.append(replace(edit))
-        if rng.random() < 0.8 or not calls:
+        if rng.random() < 0.85 or not calls:
             calls.append(run_tests(texts))
         return "\n".join(calls)
+
+    def _edit(self, tries: int = 20) -> Edit | None:
+        listing = Listing(self.states[-1])
+        for _ in range(tries):
+            edit = listing.draw(self.rng)
+            after = edit and self.states[-1].replace(edit.old, edit.new, 1)
+            if edit and after and after not in self.seen:
+                self.states.append(after)
+                self.seen.add(after)
+                return edit
+        return None
 
     def _look(self, texts: Sequence[str]) -> str:
         listing = Listing(code_of(texts))
