@@ -48,6 +48,22 @@ def test_a_fresh_model_copies(layers: int) -> None:
     assert max(plain) < 0.3, plain
 
 
+def test_a_copy_goes_on_with_the_line_that_it_began() -> None:
+    a = replace(SMALL, layers=2)
+    right = 0
+    for seed in range(20):
+        decoder, tokens = initialise(a, seed), torch.randperm(512, generator=torch.Generator().manual_seed(seed))
+        shared, follows, instead = tokens[:3]
+        line, twin = [*tokens[3:5], shared, follows], [*tokens[5:7], shared, instead]
+        lines = (line, twin) if seed % 2 else (twin, line)
+        ids = torch.stack([*tokens[10:20], *lines[0], *tokens[20:30], *lines[1], *tokens[30:40], *line[:3]])
+        with torch.no_grad():
+            hidden = decoder.hidden(ids, torch.arange(len(ids)), attend_lengths([len(ids)]))
+        logits = decoder.logits(hidden)[-1]
+        right += int(logits[follows] > logits[instead])
+    assert right >= 18  # a match of one token alone would be right half the time
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     one, same, other = (initialise(SMALL, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)

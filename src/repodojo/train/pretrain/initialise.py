@@ -1,6 +1,6 @@
-"""An initialisation in which copying already works: one head finds the previous token, the next layer's copies.
+"""An initialisation in which copying already works: heads fetch the tokens before, the next layer's copies what followed.
 
-Tiny models spend tens of millions of tokens on growing induction heads (Olsson et al., arXiv 2209.11895). Writing the
+Where a token stands in many places, what stood before it decides, so a copy does not jump to another line. Tiny models spend tens of millions of tokens on growing induction heads (Olsson et al., arXiv 2209.11895). Writing the
 circuit into the random start, in the spirit of mimetic initialisation (Trockman and Kolter, arXiv 2305.09828), saves
 them. All of it stays trainable; nothing but the starting point differs. `docs/log.md` holds the comparison.
 """
@@ -8,6 +8,7 @@ them. All of it stays trainable; nothing but the starting point differs. `docs/l
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from repodojo.inference.architecture import Architecture
 from repodojo.inference.decoder import Attention, Decoder, Layer
 
 CONSTANT = 0  # embedding coordinate that is the same for every token, so that a head can look by position alone
+CONTEXT = (1.0, 0.7, 0.5)  # what a match of the last token, of the one before it, ... adds to a copying score
 EMBEDDING = 0.05  # standard deviation of the embeddings: what is written next to them has their size
 
 
@@ -49,49 +51,64 @@ def _write_copying(decoder: Decoder, generator: torch.Generator) -> None:
     decoder.model.embed_tokens.weight[:, CONSTANT] = EMBEDDING * math.sqrt(a.hidden) / 2
     basis = torch.linalg.qr(torch.randn(a.hidden - 1, a.hidden - 1, generator=generator))[0]
     width = a.head_dim // 2
-    own, previous = torch.zeros(width, a.hidden), torch.zeros(width, a.hidden)
-    own[:, 1:], previous[:, 1:] = basis[:width], basis[width : 2 * width]
-    first, *others = (cast(Layer, layer).self_attn for layer in decoder.model.layers[:3])
-    _previous_token_head(first, a, own, previous)
+    # Where a token's own code stands, and those of the tokens 1, 2, ... before it, as many as find room.
+    codes = [torch.zeros(width, a.hidden) for _ in range(min(1 + len(CONTEXT), 1 + a.heads, (a.hidden - 1) // width))]
+    for number, code in enumerate(codes):
+        code[:, 1:] = basis[number * width : (number + 1) * width]
+    first, second = (cast(Layer, layer).self_attn for layer in decoder.model.layers[:2])
+    _earlier_token_heads(first, a, codes)
     token = torch.zeros(a.head_dim, a.hidden)
     token[:, 1:] = basis[-a.head_dim :]
-    for attention in others:
-        _copying_head(attention, a, own, previous)
-        attention.v_proj.weight[: a.head_dim] = token
-        attention.o_proj.weight[:, : a.head_dim] += 5 * EMBEDDING * token.T
+    turns = [torch.linalg.qr(torch.randn(width, width, generator=generator))[0] for _ in CONTEXT]
+    _copying_head(second, a, codes, turns)
+    second.v_proj.weight[: a.head_dim] = token
+    # Strong, for it has to outweigh the token that is here, whose embedding lies in the same stream. One layer alone:
+    # a second would copy the first one's guesses.
+    second.o_proj.weight[:, : a.head_dim] += 40 * EMBEDDING * token.T
 
 
-def _previous_token_head(attention: Attention, a: Architecture, own: Tensor, previous: Tensor) -> None:
-    """Query and key see only the constant; the key is turned one position on, so that the score peaks at distance 1."""
+def _earlier_token_heads(attention: Attention, a: Architecture, codes: Sequence[Tensor]) -> None:
+    """Query and key see only the constant; head i's query is turned i + 1 positions back, where its score peaks."""
     half, group = a.head_dim // 2, a.heads // a.kv_heads
     fast = min(8, half)  # high frequencies tell neighbours apart
     angle = 1.0 / a.rope_theta ** (torch.arange(0, a.head_dim, 2, dtype=torch.float32) / a.head_dim)
-    q, k = torch.zeros(a.head_dim), torch.zeros(a.head_dim)
-    q[:fast] = 1.0
-    k[:fast], k[half : half + fast] = angle.cos()[:fast], angle.sin()[:fast]
-    for head in range(group):
-        rows = slice(head * a.head_dim, (head + 1) * a.head_dim)
+    k = torch.zeros(a.head_dim)
+    k[:fast] = 1.0
+    for head, earlier in enumerate(codes[1:]):
+        q = torch.zeros(a.head_dim)
+        turn = angle * (head + 1)
+        q[:fast], q[half : half + fast] = turn.cos()[:fast], -turn.sin()[:fast]
+        rows, shared = _rows(head, a), _rows(head // group, a)
         attention.q_proj.weight[rows] *= 0.1
         attention.q_proj.weight[rows, CONSTANT] = 3.0 * q
-    attention.k_proj.weight[: a.head_dim] *= 0.1
-    attention.k_proj.weight[: a.head_dim, CONSTANT] = 3.0 * k
+        attention.k_proj.weight[shared, CONSTANT] = 3.0 * k
+        attention.v_proj.weight[shared][: codes[0].shape[0]] = codes[0]
+        columns = slice(head * a.head_dim, head * a.head_dim + codes[0].shape[0])
+        attention.o_proj.weight[:, columns] += 3 * EMBEDDING * earlier.T
+    for head in range(-(-len(codes[1:]) // group)):
+        attention.k_proj.weight[_rows(head, a), 1:] *= 0.1
     attention.q_norm.weight.fill_(2.0)
     attention.k_norm.weight.fill_(2.0)
-    attention.v_proj.weight[: own.shape[0]] = own
-    attention.o_proj.weight[:, : own.shape[0]] += 3 * EMBEDDING * previous.T
 
 
-def _copying_head(attention: Attention, a: Architecture, own: Tensor, previous: Tensor) -> None:
-    """A query of what is here meets keys of what stood before."""
-    half, width = a.head_dim // 2, own.shape[0]
+def _rows(head: int, a: Architecture) -> slice:
+    return slice(head * a.head_dim, (head + 1) * a.head_dim)
+
+
+def _copying_head(attention: Attention, a: Architecture, codes: Sequence[Tensor], turns: Sequence[Tensor]) -> None:
+    """A query of the last tokens meets keys of what stood before: the longer the match, the higher the score."""
+    half, width = a.head_dim // 2, codes[0].shape[0]
     # Low frequencies hardly turn over a context, so content is compared there: half the pairs, both coordinates.
     slow = torch.cat([torch.arange(half - width // 2, half), torch.arange(2 * half - width // 2, 2 * half)])
     group = a.heads // a.kv_heads
+    here, before = torch.zeros_like(codes[0]), torch.zeros_like(codes[0])
+    for weight, turn, code, earlier in zip(CONTEXT, turns, codes, codes[1:], strict=False):
+        here += weight * turn @ code
+        before += weight * turn @ earlier
     for head in range(group):
-        rows = head * a.head_dim + slow
-        attention.q_proj.weight[head * a.head_dim : (head + 1) * a.head_dim] *= 0.05
-        attention.q_proj.weight[rows] += own
+        attention.q_proj.weight[_rows(head, a)] *= 0.05
+        attention.q_proj.weight[head * a.head_dim + slow] += here
     attention.k_proj.weight[: a.head_dim] *= 0.05
-    attention.k_proj.weight[slow] += previous
+    attention.k_proj.weight[slow] += before
     attention.q_norm.weight.fill_(2.0)
     attention.k_norm.weight.fill_(2.0)
