@@ -22,7 +22,7 @@ from repodojo.train.pretrain.transcripts import transcript
 
 OPENING = 0.2  # weight of the prompt's tokens: three quarters of all that counts, and not what the gate asks for
 STEP = 64
-LIMITS = AgentLimits(max_turns=6, max_tokens=256, max_context=1024)
+LIMITS = AgentLimits(max_turns=8, max_tokens=256, max_context=1024)
 PART = 500  # functions a piece of work
 
 

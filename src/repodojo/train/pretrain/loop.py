@@ -10,14 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from repodojo.inference.decoder import Attend, Decoder
+from repodojo.inference.decoder import Decoder
 from repodojo.train.pretrain import resume
-from repodojo.train.pretrain.dataset import Transcripts, batches, padded
-
-CHUNK = 2048
+from repodojo.train.pretrain.dataset import Transcripts, batches
+from repodojo.train.pretrain.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class Schedule:
 
     tokens: int
     batch_tokens: int = 16384
-    muon_rate: float = 0.02
-    adam_rate: float = 3e-3
+    muon_rate: float = 0.003
+    adam_rate: float = 4e-3
     warmup: int = 20
     decay: float = 0.3
 
@@ -77,14 +74,17 @@ def train(
     saved: Path | None = None,
     every: float = 60.0,
     decay_now: bool = False,
+    compiled: bool = False,
 ) -> int:
     """Train in place and return the steps done. bfloat16 where the machine has it; a seed gives the same batches.
 
     The state is kept in the file `saved` every `every` seconds and at the end, and taken from there: a run that was
-    killed goes on as if nothing had happened. `decay_now` starts the decay where the state stands.
+    killed goes on as if nothing had happened. `decay_now` starts the decay where the state stands; `compiled` is for
+    `Objective`.
     """
     decoder.to(device).train()
     optimizers = _optimizers(decoder, schedule)
+    objective = Objective(decoder, schedule.batch_tokens, device, compiled=compiled)
     at = resume.load(saved, decoder, optimizers) if saved is not None else None
     step, steps = (at.step, at.steps) if at is not None else (0, schedule.steps())
     if decay_now and step < schedule.decay_start(steps):
@@ -100,7 +100,7 @@ def train(
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, steps)
         with autocast:
-            loss, action_loss, tokens = _loss(decoder, data, chosen, schedule.batch_tokens, device)
+            loss, action_loss, tokens = objective(data, chosen)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
@@ -142,55 +142,3 @@ def _split(decoder: Decoder) -> tuple[list[torch.nn.Parameter], list[torch.nn.Pa
     named = list(decoder.named_parameters())
     hidden = [p for name, p in named if p.dim() == 2 and ".layers." in name]
     return hidden, [p for name, p in named if not (p.dim() == 2 and ".layers." in name)]
-
-
-def _loss(
-    decoder: Decoder, data: Transcripts, chosen: Sequence[int], budget: int, device: torch.device
-) -> tuple[Tensor, float, int]:
-    """Weighted mean loss, that of action tokens alone for the eye, and the number of real tokens.
-
-    The batch is filled up with empty rows to one shape for each length (see `dataset.padded`).
-    """
-    lengths = data.lengths()[list(chosen)]
-    length = int(padded(lengths).max())
-    rows = max(budget // length, len(chosen))
-    ids, weight = torch.zeros(rows, length, dtype=torch.long), torch.zeros(rows, length)
-    for row, index in enumerate(chosen):
-        span = slice(data.starts[index], data.starts[index + 1])
-        ids[row, : lengths[row]] = torch.from_numpy(data.ids[span].astype("int64"))
-        weight[row, : lengths[row]] = torch.from_numpy(data.weight[span])
-    weight[:, 0] = 0.0
-    ids, weight = ids.to(device), weight.to(device)
-    positions = torch.arange(length, device=device).repeat(rows)
-    hidden = decoder.hidden(ids.flatten(), positions, _rows(rows, length))
-    weight_N, target_N = torch.roll(weight, -1, 1).flatten(), torch.roll(ids, -1, 1).flatten()
-    kept = _filled(weight_N.nonzero()[:, 0], CHUNK)
-    weight_T = weight_N[kept]
-    weight_T[int((weight_N > 0).sum()) :] = 0.0
-    each_T = _chunked(decoder, hidden[kept], target_N[kept])
-    acted = weight_T == 1.0
-    action = float(each_T.detach()[acted].mean()) if bool(acted.any()) else 0.0
-    return (each_T * weight_T).sum() / weight_T.sum(), action, int(lengths.sum())
-
-
-def _filled(indices: Tensor, size: int) -> Tensor:
-    """Indices with the first repeated at the end, up to a multiple of `size`."""
-    missing = -len(indices) % size
-    return torch.cat([indices, indices[:1].expand(missing)])
-
-
-def _chunked(decoder: Decoder, hidden: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each token [T]; logits exist for CHUNK tokens at a time."""
-    parts = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
-    return torch.cat([F.cross_entropy(decoder.logits(h), t, reduction="none") for h, t in parts])
-
-
-def _rows(rows: int, length: int) -> Attend:
-    """Causal attention within each of `rows` padded rows."""
-
-    def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x.view(rows, length, -1, x.shape[-1]).transpose(1, 2) for x in (q, k, v))
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        return o.transpose(1, 2).reshape(rows * length, o.shape[1], -1)
-
-    return attend

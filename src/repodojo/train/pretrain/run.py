@@ -28,11 +28,13 @@ from repodojo.train.pretrain import card, corpus, dataset, gate, loop, sources, 
 from repodojo.train.pretrain.corpus import Corpus, Function
 from repodojo.train.pretrain.finish import Finish, practise, sharpen
 from repodojo.train.pretrain.initialise import initialise
+from repodojo.train.pretrain.objective import can_compile
 from repodojo.train.pretrain.sources import Package
 
 BASE = Architecture("qwen3", 2048, 256, 704, 4, 4, 2, 64, max_positions=4096, rope_theta=1e6)
 LARGEST_FLOAT32 = 16 << 20  # bytes: a larger base is saved in bfloat16, for what ships must stay small
-TOKENS_A_TRANSCRIPT = 400  # fewer than the mean, so that a run does not read anything twice
+WORTH_COMPILING = 4_000_000  # tokens: in fewer, the half-minute that compiling takes does not come back
+TOKENS_A_TRANSCRIPT = 500  # fewer than the mean, so that a run does not read anything twice
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,7 @@ def _train(
         saved=folder / f"{_key(asdict(settings.architecture), asdict(settings.schedule))}.pt",
         every=machine.every,
         decay_now=machine.decay_now,
+        compiled=settings.schedule.tokens >= WORTH_COMPILING and can_compile(machine.device),
     )
     dtype = torch.float32 if 4 * settings.architecture.parameters() <= LARGEST_FLOAT32 else torch.bfloat16
     checkpoint.save(decoder.cpu(), out, tokenizer=words, dtype=dtype)
