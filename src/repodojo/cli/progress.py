@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
@@ -10,11 +11,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+LOG_EVERY = 60.0  # seconds between lines where nobody watches a terminal
 
 
 class Bars:
@@ -34,6 +38,7 @@ class Bars:
             console=self.console,
         )
         self.task: TaskID | None = None
+        self.told = time.monotonic()
 
     def __enter__(self) -> Bars:
         self.progress.start()
@@ -45,6 +50,7 @@ class Bars:
     def phase(self, name: str, total: int) -> None:
         """A new bar; without a terminal, a line."""
         self.task = self.progress.add_task(name, total=total or None, note="")
+        self.told = time.monotonic()
         if not self.console.is_terminal:
             self.console.print(f"{name} ({total})" if total else name)
 
@@ -54,6 +60,15 @@ class Bars:
             self.progress.advance(self.task, done)
             if note:
                 self.progress.update(self.task, note=note)
+            if not self.console.is_terminal and time.monotonic() - self.told > LOG_EVERY:
+                self._tell(self.progress.tasks[self.task])
+
+    def _tell(self, task: Task) -> None:
+        """A line for a log, where no bar is drawn."""
+        self.told = time.monotonic()
+        left = f", {task.time_remaining / 60:.0f} min left" if task.time_remaining is not None else ""
+        done = f"{task.completed:.0f} of {task.total:.0f}" if task.total else f"{task.completed:.0f}"
+        self.console.print(f"  {task.description}: {done}{left} {task.fields['note']}".rstrip(), highlight=False)
 
     def making(self, source: str) -> Callable[[str, int, int], None]:
         """A bar for a source that becomes tasks; called with stage, done and total (0: unknown)."""
