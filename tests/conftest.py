@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from repodojo.inference.chat import ChatFormat
     from repodojo.tasks.store import TaskStore
     from repodojo.train.pretrain.corpus import Function
+
+settings.register_profile("no-deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no-deadline")
 
 MODULES = (
     "textwrap",
