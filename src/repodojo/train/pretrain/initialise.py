@@ -1,6 +1,7 @@
-"""An initialisation in which copying already works: heads fetch the tokens before, the next layer's copies what followed.
+"""An initialisation in which copying already works: heads fetch earlier tokens, the next layer's copies.
 
-Where a token stands in many places, what stood before it decides, so a copy does not jump to another line. Tiny models spend tens of millions of tokens on growing induction heads (Olsson et al., arXiv 2209.11895). Writing the
+Where a token stands in many places, what stood before it decides, so a copy does not jump to another line. Tiny
+models spend tens of millions of tokens on growing induction heads (Olsson et al., arXiv 2209.11895). Writing the
 circuit into the random start, in the spirit of mimetic initialisation (Trockman and Kolter, arXiv 2305.09828), saves
 them. All of it stays trainable; nothing but the starting point differs. `docs/log.md` holds the comparison.
 """
