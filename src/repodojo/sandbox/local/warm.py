@@ -27,6 +27,8 @@ PRELOAD = (  # noqa: SIM905  # sixty names read better as text
     "typing unittest unittest.mock uuid warnings weakref xml.etree.ElementTree zlib runpy importlib.metadata "
     "pytest _pytest.assertion.rewrite _pytest.doctest _pytest.fixtures _pytest.junitxml _pytest.unittest"
 ).split()
+RUNNER = "boxrun"
+GUESTS = (RUNNER, "boxchild")  # our own test runner: compiling it took longer than most tests
 KIT_NAMES = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
 _SAME_VARIABLES = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 _OURS = ("repodojo", "__mp_main__")
@@ -34,7 +36,7 @@ _OURS = ("repodojo", "__mp_main__")
 
 def preload() -> frozenset[str]:
     """Import what warm runs share; returns the top-level names that a project could own itself."""
-    for name in PRELOAD:
+    for name in (*PRELOAD, *GUESTS):
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
@@ -100,6 +102,8 @@ def _call(argv: Sequence[str]) -> int:
     sys.modules["__main__"] = main
     try:
         if argv[1] == "-m":
+            if argv[2] == RUNNER and RUNNER in sys.modules:
+                return int(sys.modules[RUNNER].main(argv[3:]))
             sys.argv[:] = ["-m", *argv[3:]]
             runpy._run_module_as_main(argv[2])  # type: ignore[attr-defined]  # what `python -m` itself calls
         else:

@@ -69,7 +69,7 @@ def _serve_as_pid_1(control: socket.socket, plan: skeleton.Plan, uid: int) -> No
             os.setresuid(uid, uid, uid)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else the maps of boxes could not be written
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        sys.path[:] = [*stdlib, skeleton.KIT]
+        sys.path[:] = [*stdlib, skeleton.KIT, skeleton.GUEST]
         sys.path_importer_cache.clear()
         preloaded = warm.preload()
         sys.path[:] = stdlib
