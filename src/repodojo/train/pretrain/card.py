@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repodojo import __version__
-from repodojo.inference.architecture import Architecture
 
 if TYPE_CHECKING:
-    from repodojo.train.pretrain.run import Result
+    from repodojo.train.pretrain.run import Result, Settings
 
 TEXT = """# A small base for coding agents' exercises
 
@@ -22,10 +21,14 @@ language model, and of little use outside the episodes it was made for.
 
 ## How it was made
 
-    repodojo pretrain -o DIR --tokens {tokens} --functions {functions} --seed {seed} --packages packages.txt
+    repodojo pretrain -o DIR --packages packages.txt --tokens {asked} --functions {given} --seed {seed} \\
+        --practice {practice} --rounds {rounds} --sharpness {sharpness:g}
 
-- training: {tokens:,} tokens (padding included) of {transcript_tokens:,} in transcripts, one for each of
-  {functions:,} functions
+- training: {tokens:,} tokens (padding and practice included) on {transcript_tokens:,} tokens of transcripts, one for
+  each of {functions:,} functions
+- practice: {rounds} rounds of {practice} of its own episodes at temperature {temperature:g}, imitating the turns whose
+  every call the tools accepted
+- sharpness {sharpness:g}: the final norm scaled, which samples at temperature 1/{sharpness:g}
 - left out: all packages of the dev and held-out splits, and {removed} functions that are copies of theirs
 - seed {seed}; the list of packages is below
 
@@ -48,8 +51,9 @@ The weights were learnt from these packages, each under the licence that its met
 {missed}"""
 
 
-def text(result: Result, seed: int, a: Architecture) -> str:
+def text(result: Result, settings: Settings) -> str:
     """The card in Markdown."""
+    a, finish = settings.architecture, settings.finish
     packages = [
         f"| {p.requirement.partition('==')[0]} | {p.version or 'local'} | {p.licence or 'not stated'} |"
         for p in result.packages
@@ -67,7 +71,13 @@ def text(result: Result, seed: int, a: Architecture) -> str:
         transcript_tokens=result.transcript_tokens,
         functions=result.functions,
         removed=result.removed,
-        seed=seed,
+        seed=settings.seed,
+        asked=settings.schedule.tokens,
+        given=settings.functions,
+        practice=finish.episodes,
+        rounds=finish.rounds if finish.episodes else 0,
+        temperature=finish.temperature,
+        sharpness=finish.sharpness,
         verdict="Passed" if result.gate.passed else "Failed",
         episodes=result.gate.submits.of,
         gate="\n".join(f"| {name} | {share} |" for name, share in result.gate.rows()),

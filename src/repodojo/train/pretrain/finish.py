@@ -19,12 +19,14 @@ from repodojo.train.pretrain.dataset import Transcripts
 class Finish:
     """How the base is finished; 0 episodes means no practice, sharpness 1 leaves the output as it is.
 
+    episodes: of each of the `rounds`, each round on functions of its own and by what the one before has made
     mixed: tokens of the explorer's transcripts for each token of practice, so that variety is not forgotten
     rate: share of training's learning rates
     sharpness: what the final norm is multiplied with, which is sampling at temperature 1 / sharpness for ever
     """
 
     episodes: int = 0
+    rounds: int = 1
     temperature: float = 0.7
     mixed: float = 0.4
     rate: float = 0.25
@@ -38,16 +40,19 @@ def practise(
     finish: Finish,
     schedule: loop.Schedule,
     *,
+    number: int,
     seed: int,
     workers: int,
     device: torch.device,
     on_part: Callable[[int], None],
     on_progress: Callable[[loop.Progress], None],
 ) -> int:
-    """Practise in place, in the folder `model`; returns the optimiser steps taken."""
+    """Round `number` of practice, in place, in the folder `model`; returns the optimiser steps taken."""
+    seed = seed * 101 + number
+    first = number * finish.episodes % max(len(functions), 1)
     accepted = practice.sample(
         model,
-        functions[: finish.episodes],
+        [*functions[first:], *functions[:first]][: finish.episodes],
         seed=seed,
         workers=workers,
         temperature=finish.temperature,

@@ -117,7 +117,7 @@ def run(settings: Settings, out: Path, work: Path, machine: Machine, watcher: Wa
         dtype=dtype,
         gate=figures,
     )
-    (out / "README.md").write_text(card.text(result, settings.seed, settings.architecture))
+    (out / "README.md").write_text(card.text(result, settings))
     return result
 
 
@@ -204,14 +204,16 @@ def _finish(
 ) -> int:
     """Practice and sharpness, as asked; the optimiser steps that took."""
     steps = 0
-    if settings.finish.episodes:
-        watcher.phase("practice", settings.finish.episodes)
-        steps = practise(
+    rounds = settings.finish.rounds if settings.finish.episodes else 0
+    for number in range(rounds):
+        watcher.phase(f"practice, round {number + 1} of {rounds}", settings.finish.episodes)
+        steps += practise(
             out,
             chosen,
             data,
             settings.finish,
             settings.schedule,
+            number=number,
             seed=settings.seed,
             workers=machine.workers,
             device=machine.device,
