@@ -25,6 +25,7 @@ class ChatFormat:
             raise CheckpointError("the tokenizer has no chat template", way_out="use an instruct model's tokenizer")
         self.tokenizer = tokenizer
         self.stop_ids: tuple[int, ...] = (int(tokenizer.eos_token_id),)
+        self._marks = tuple(mark for mark in tokenizer.all_special_tokens if len(mark) > 1)
         self._between = self._template_between_turns()
 
     @classmethod
@@ -43,8 +44,9 @@ class ChatFormat:
 
     def prompt(self, messages: Sequence[Mapping[str, str]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
         """Tokens up to where the assistant begins to write."""
+        harmless = [{**message, "content": self.harmless(message["content"])} for message in messages]
         text = self.tokenizer.apply_chat_template(
-            list(messages), tools=list(tools), tokenize=False, add_generation_prompt=True, enable_thinking=False
+            harmless, tools=list(tools), tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         return self.encode(text)
 
@@ -54,9 +56,18 @@ class ChatFormat:
         `stopped` says that the policy sampled the end-of-turn token itself; else it is added here, unsampled.
         """
         head, joint, tail = self._between
-        text = head + joint.join(outputs) + tail
+        text = head + joint.join(self.harmless(output) for output in outputs) + tail
         ids = self.encode(text)
         return ids[1:] if stopped and ids and ids[0] in self.stop_ids else ids
+
+    def harmless(self, text: str) -> str:
+        """Text of others without control tokens: a file that holds `<|im_end|>` must not end a turn.
+
+        They are broken by a blank, which a reader hardly sees and the tokenizer does.
+        """
+        for mark in self._marks:
+            text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+        return text
 
     def encode(self, text: str) -> list[int]:
         """Tokens of text, nothing added."""
