@@ -6,8 +6,7 @@ not, so that the next submission tries again.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from repodojo.core.recent import Recent
 from repodojo.core.records import Score
 
 
@@ -15,10 +14,9 @@ class VerdictCache:
     """The last `size` verdicts, and how often one was found. size=0 switches it off."""
 
     def __init__(self, size: int = 100_000) -> None:
-        self.size = size
         self.hits = 0
         self.misses = 0
-        self._kept: OrderedDict[tuple[str, str], Score] = OrderedDict()
+        self._kept: Recent[tuple[str, str], Score] = Recent(size)
 
     def get(self, task_id: str, changes: str) -> Score | None:
         """The verdict on these changes of this task, if it is known."""
@@ -27,13 +25,9 @@ class VerdictCache:
             self.misses += 1
             return None
         self.hits += 1
-        self._kept.move_to_end((task_id, changes))
         return score
 
     def put(self, task_id: str, changes: str, score: Score) -> None:
         """Keep a verdict; a score without a value is not one."""
-        if score.value is None or self.size <= 0:
-            return
-        self._kept[task_id, changes] = score
-        if len(self._kept) > self.size:
-            self._kept.popitem(last=False)
+        if score.value is not None:
+            self._kept[task_id, changes] = score

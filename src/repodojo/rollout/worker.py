@@ -17,10 +17,13 @@ from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.scripted.scripts import scripted
 from repodojo.agent.tools import default_tools
 from repodojo.core.errors import RepodojoError
+from repodojo.core.recent import Recent
 from repodojo.core.records import Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
+
+REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
 
 # Messages to a worker: ("play", [Order]), ("publish", version, path), ("stop",). From it: ("ready",), ("done",
 # Trajectory), ("published", version), ("failed", exception or text).
@@ -101,7 +104,7 @@ class Worker:
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
         boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
         reward = TestReward(boxes, cache=VerdictCache())
-        memo: dict[tuple[str, str], Any] | None = {} if s.memo_tests else None
+        memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
         return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, s.retries, memo)
 
     async def serve(self) -> None:
