@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from repodojo.algorithms.batches import assemble, has_signal, sample, solved
+from repodojo.algorithms.batches import assemble, has_signal, sample
 from repodojo.algorithms.filters import treat_overlong, with_signal
 from repodojo.algorithms.recipes import RECIPES, Recipe, recipe
 from repodojo.core.errors import ConfigError
@@ -78,10 +78,10 @@ def test_signal_looks_at_the_binary_outcome() -> None:
 
 
 def test_solved_prefers_the_recorded_outcome() -> None:
-    assert solved(Score(0.4, parts={"solved": 1.0}))
-    assert not solved(Score(None))
-    assert solved(Score(1.0))
-    assert not solved(Score(0.9))
+    assert Score(0.4, parts={"solved": 1.0}).solved
+    assert not Score(None).solved
+    assert Score(1.0).solved
+    assert not Score(0.9).solved
 
 
 def test_overlong_modes() -> None:

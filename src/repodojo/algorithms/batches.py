@@ -10,7 +10,7 @@ import numpy as np
 from repodojo.algorithms.advantages import ADVANTAGES
 from repodojo.algorithms.filters import treat_overlong, with_signal
 from repodojo.algorithms.recipes import Recipe
-from repodojo.core.records import Batch, Group, Sample, Score, Trajectory
+from repodojo.core.records import Batch, Group, Sample, Trajectory
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,6 @@ class Assembled:
     without_score: int
     dropped_overlong: int
     masked_overlong: int
-
-
-def solved(score: Score) -> bool:
-    """The binary outcome: `parts["solved"]` where a shaped reward records it, else whether the score reaches 1."""
-    value = score.parts.get("solved", score.value)
-    return value is not None and value >= 1.0
 
 
 def has_signal(group: Group, recipe: Recipe) -> bool:
@@ -49,7 +43,7 @@ def assemble(groups: Sequence[Group], recipe: Recipe, version: int) -> Assembled
     group_B = np.array([k for k, _, _ in kept], dtype=np.int64)
     useful_B = np.bincount(group_B, minlength=len(groups))[group_B] > 1
     if recipe.drop_no_signal:
-        useful_B &= with_signal([solved(t.score) for _, t, _ in kept], group_B.tolist())
+        useful_B &= with_signal([t.score.solved for _, t, _ in kept], group_B.tolist())
     chosen = [entry for entry, useful in zip(kept, useful_B, strict=True) if useful]
     rewards_B = np.array([t.score.value for _, t, _ in chosen], dtype=np.float64)
     advantages_B = ADVANTAGES[recipe.advantage](rewards_B, group_B[useful_B]) if chosen else rewards_B

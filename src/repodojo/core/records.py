@@ -160,6 +160,12 @@ class Score:
     failed: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def solved(self) -> bool:
+        """The binary outcome: `parts["solved"]` where a shaped reward records it, else whether the value reaches 1."""
+        value = self.parts.get("solved", self.value)
+        return self.value is not None and value is not None and value >= 1.0
+
 
 @dataclass(frozen=True)
 class Trajectory:

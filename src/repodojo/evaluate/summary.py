@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from repodojo.core.records import Score, Task, Trajectory, Turn
+from repodojo.core.records import Task, Trajectory, Turn
 from repodojo.evaluate.metrics import Interval, mean_interval, pass_at_k
 
 Originals = Callable[[Task], Mapping[str, str]]
@@ -99,11 +99,6 @@ def summarise(
     )
 
 
-def passed(score: Score) -> bool:
-    """Whether an episode solved its task: the full reward, which partial credit stays below. None is not a pass."""
-    return score.value is not None and score.value >= 1.0
-
-
 def ran_tests_first(trajectory: Trajectory) -> bool:
     """Whether tests ran in a call before the `submit` that ended the episode; False where it never submitted.
 
@@ -131,7 +126,7 @@ def _counts(scored: Sequence[Trajectory]) -> dict[str, tuple[int, int]]:
     """Task id to (n scored, c passed), in the order of ids, so that the bootstrap does not depend on arrival."""
     tries: dict[str, list[bool]] = defaultdict(list)
     for t in scored:
-        tries[t.task_id].append(passed(t.score))
+        tries[t.task_id].append(t.score.solved)
     return {task: (len(tries[task]), sum(tries[task])) for task in sorted(tries)}
 
 
@@ -156,7 +151,7 @@ def _by_kind(counts: Mapping[str, tuple[int, int]], task_of: Mapping[str, Task],
 
 
 def _restored(scored: Sequence[Trajectory], task_of: Mapping[str, Task], original: Originals | None) -> float | None:
-    passing = [t for t in scored if passed(t.score)]
+    passing = [t for t in scored if t.score.solved]
     if original is None or not passing:
         return None
     return _share([dict(t.changes) == dict(original(task_of[t.task_id])) for t in passing])

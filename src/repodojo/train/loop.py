@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from repodojo.algorithms.batches import solved
 from repodojo.core.errors import OutageError
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import ran_tests_first
@@ -125,7 +124,7 @@ class Training:
         return {
             "episodes": len(trajectories),
             "outages": len(trajectories) - len(scored),
-            "solve_rate": share([solved(t.score) for t in scored]),
+            "solve_rate": share([t.score.solved for t in scored]),
             "reward": sum(t.score.value or 0.0 for t in scored) / count,
             "submit_rate": share([t.stop_reason == "submit" for t in scored]),
             "tested_before_submit": share([ran_tests_first(t) for t in scored]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from repodojo.algorithms.batches import sample, solved
+from repodojo.algorithms.batches import sample
 from repodojo.core.records import Sample, Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.pool import group_orders
@@ -76,7 +76,7 @@ def _kept(passed: Sequence[Trajectory], per_task: int) -> Iterator[Trajectory]:
     """The shortest passing episodes of each task that end by submitting, no two with the same actions."""
     by_task: dict[str, list[Trajectory]] = {}
     for trajectory in passed:
-        if solved(trajectory.score) and trajectory.stop_reason == "submit":
+        if trajectory.score.solved and trajectory.stop_reason == "submit":
             by_task.setdefault(trajectory.task_id, []).append(trajectory)
     for found in by_task.values():
         seen: set[tuple[str, ...]] = set()
