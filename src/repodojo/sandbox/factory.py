@@ -82,7 +82,7 @@ class LocalFactory:
         return await asyncio.to_thread(PlainSandbox, spec, spec.limits(self._limits))
 
     async def _namespaces(self, spec: BoxSpec) -> Box:
-        zygote = await asyncio.to_thread(self._start) if self._zygote is None else self._zygote
+        zygote = self._zygote if self._zygote and self._zygote.alive else await asyncio.to_thread(self._start)
         limits = spec.limits(self._limits)
         layout = {
             "tree": await self._inside(spec.tree, "trees"),
@@ -98,7 +98,12 @@ class LocalFactory:
 
     def _start(self) -> Zygote:
         with self._starting:
+            if self._zygote is not None and not self._zygote.alive:  # its boxes died with it; new ones need not
+                self._zygote.close()
+                self._zygote = None
             if self._zygote is None:
+                if self._scratch is not None:
+                    self._scratch.cleanup()
                 self._scratch = tempfile.TemporaryDirectory(prefix="repodojo-")
                 self._uid = machine.box_uid()
                 self._zygote = Zygote(machine.plan(Path(self._scratch.name), self._store), self._uid)

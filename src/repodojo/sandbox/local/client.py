@@ -57,6 +57,11 @@ class Zygote:
         """The process that stands for the fork server on the host."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still make boxes."""
+        return self._process.poll() is None
+
     async def create(self, layout: Mapping[str, Any], limits: Mapping[str, Any]) -> socket.socket:
         """The host's end of a new box's control socket, non-blocking; SandboxError where the box could not be made."""
         ours, theirs = wire.pair()
