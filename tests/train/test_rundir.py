@@ -126,6 +126,16 @@ def test_create_refuses_what_is_there(tmp_path: Path) -> None:
     make(tmp_path / "empty").close()
 
 
+def test_a_run_finds_its_tasks_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    RunDir.create(tmp_path / "run", load(None, ["tasks.store=tasks", "model.path=base"])).close()
+    monkeypatch.chdir(tmp_path)
+    with RunDir.read(tmp_path / "run") as run:
+        assert run.config.tasks.store == str(tmp_path / "here" / "tasks")
+        assert run.config.model.path == str(tmp_path / "here" / "base")
+
+
 def test_two_cannot_write_one_run(tmp_path: Path) -> None:
     path = tmp_path / "run"
     code = f"from pathlib import Path; from repodojo.train.rundir import RunDir; RunDir.resume(Path({str(path)!r}))"

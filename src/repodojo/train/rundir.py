@@ -75,7 +75,7 @@ class RunDir:
         fresh = path.absolute().with_name(f".{path.name}.{os.getpid()}.new")
         try:
             (fresh / "checkpoints").mkdir(parents=True)
-            (fresh / "config.toml").write_text(dump(config), encoding="utf-8")
+            (fresh / "config.toml").write_text(dump(_anchored(config)), encoding="utf-8")
             (fresh / "provenance.json").write_text(json.dumps(dict(provenance or {}), indent=2), encoding="utf-8")
             (fresh / "state.json").write_text(json.dumps(asdict(RunState())), encoding="utf-8")
             TrajectoryStore(fresh / "trajectories.db", write=True).close()
@@ -213,6 +213,17 @@ class RunDir:
 def is_run(path: Path) -> bool:
     """Whether a folder is a run."""
     return (path / "state.json").is_file() and (path / "config.toml").is_file()
+
+
+def _anchored(config: Config) -> Config:
+    """With absolute folders, so that a run can be resumed from anywhere."""
+    model, tasks = (
+        section.model_copy(update={name: str(Path(getattr(section, name)).absolute())})
+        if getattr(section, name)
+        else section
+        for section, name in ((config.model, "path"), (config.tasks, "store"))
+    )
+    return config.model_copy(update={"model": model, "tasks": tasks})
 
 
 def _require_run(path: Path) -> None:
