@@ -19,7 +19,9 @@ CLASSES = (
     ("boolean", ("and", "or")),
     ("boolean", ("True", "False")),
 )
-LEFT, RIGHT = 2, 8  # pieces of context: the change stands near the snippet's start, its end is most often the line's
+# Pieces of context: most often the whole line. A line begins with one of few tokens, and each next one is nearly given
+# by those before it; a snippet from the middle has to be begun by guessing one of fifty.
+LEFT, RIGHT = 14, 14
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from repodojo.train.pretrain.sources import Package
 BASE = Architecture("qwen3", 2048, 256, 704, 4, 4, 2, 64, max_positions=4096, rope_theta=1e6)
 LARGEST_FLOAT32 = 16 << 20  # bytes: a larger base is saved in bfloat16, for what ships must stay small
 WORTH_COMPILING = 4_000_000  # tokens: in fewer, the half-minute that compiling takes does not come back
-TOKENS_A_TRANSCRIPT = 500  # fewer than the mean, so that a run does not read anything twice
+TOKENS_A_TRANSCRIPT = 600  # fewer than the mean, so that a run does not read anything twice
 
 
 @dataclass(frozen=True)
