@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from repodojo.train.pretrain.gate import Gate
+    from repodojo.train.pretrain.run import Machine, Settings
 
 
 def pretrain(
@@ -68,23 +69,28 @@ def pretrain(
     kept = work or target.absolute().with_name(f"{target.absolute().name}.work")
     with Bars() as bars:
         if gate_only:
-            figures, report = run.check(gate_only, settings, kept, bars), {}
+            figures, report = run.check(gate_only, settings, kept, bars), dict[str, object]()
         else:
             machine = run.Machine(_device(device), workers=cores, decay_now=decay_now)
-            result = run.run(settings, target, kept, machine, bars)
-            figures = result.gate
-            report = {
-                "out": str(target),
-                "packages": [f"{p.requirement} ({p.licence or 'licence not stated'})" for p in result.packages],
-                "missed": dict(result.missed),
-                "functions": result.functions,
-                "tokens": result.tokens,
-            }
-            for name, reason in result.missed:
-                typer.secho(f"warning: {name}: {reason}", fg="yellow", err=True)
+            figures, report = _make(settings, target, kept, machine, bars)
     _print(figures, report, json_)
     if not figures.passed:
         raise typer.Exit(1)
+
+
+def _make(settings: Settings, out: Path, work: Path, machine: Machine, bars: Bars) -> tuple[Gate, dict[str, object]]:
+    from repodojo.train.pretrain import run
+
+    result = run.run(settings, out, work, machine, bars)
+    for name, reason in result.missed:
+        typer.secho(f"warning: {name}: {reason}", fg="yellow", err=True)
+    return result.gate, {
+        "out": str(out),
+        "packages": [f"{p.requirement} ({p.licence or 'licence not stated'})" for p in result.packages],
+        "missed": dict(result.missed),
+        "functions": result.functions,
+        "tokens": result.tokens,
+    }
 
 
 def _print(figures: Gate, report: dict[str, object], as_json: bool) -> None:
