@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +22,10 @@ from repodojo.agent.scripted.scripts import (
     is_green,
     run_tests,
     scripted,
+    slip,
 )
+from repodojo.agent.tools.base import View
+from repodojo.agent.tools.editor import EditError, EditorArguments, replaced
 from repodojo.core.errors import ConfigError
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import RawCall, parse
@@ -203,3 +207,30 @@ def test_policies_go_by_name(chat: ChatFormat) -> None:
     assert scripted("random-edit", chat, tries=3).name == "random-edit"
     with pytest.raises(ConfigError, match=r"no policy 'luck'\. Way out: use one of random-edit"):
         scripted("luck", chat, tries=3)
+
+
+def test_slips_are_edits_that_the_editor_refuses(functions: list[Function]) -> None:
+    rng = random.Random(8)
+    seen: Counter[str] = Counter()
+    for function in functions:
+        edit = slip(function.code, rng)
+        if edit is None:
+            continue
+        try:
+            replaced(function.code, EditorArguments(command="str_replace", old_str=edit.old, new_str=edit.new), View())
+        except EditError as error:
+            seen[error.kind] += 1
+        else:
+            raise AssertionError(edit)
+    assert set(seen) == {"no-change", "not-found", "not-unique"} and min(seen.values()) > 5, seen
+
+
+async def test_an_explorer_with_faults_goes_on_after_them(functions: list[Function], chat: ChatFormat) -> None:
+    refused = recovered = 0
+    for seed, function in enumerate(functions[:40]):
+        played = await transcript(function, chat, seed, LIMITS, faults=0.3)
+        errors = [[r.error for r in turn.results] for turn in played.turns]
+        refused += sum(any(turn) for turn in errors)
+        recovered += sum(any(one) and not any(two) for one, two in itertools.pairwise(errors))
+        assert not any("nothing-to-undo" in turn for turn in errors)
+    assert refused > 20 and recovered > 10

@@ -82,7 +82,7 @@ class Listing:
         inner = row[candidate.first].start, row[candidate.last - 1].end
         old, new = line[start:end], line[start : inner[0]] + candidate.text + line[inner[1] : end]
         new = new if first else new.lstrip()
-        return Edit(candidate.family, old, new) if _plain(old) and _plain(new) and old != new else None
+        return Edit(candidate.family, old, new) if plain(old) and plain(new) and old != new else None
 
 
 def _reach(row: Sequence[Piece], at: int, by: int) -> int:
@@ -90,13 +90,13 @@ def _reach(row: Sequence[Piece], at: int, by: int) -> int:
     step = 1 if by > 0 else -1
     for _ in range(abs(by)):
         beyond = at if step > 0 else at - 1
-        if not 0 <= beyond < len(row) or not _plain(row[beyond].text):
+        if not 0 <= beyond < len(row) or not plain(row[beyond].text):
             break
         at += step
     return at
 
 
-def _plain(text: str) -> bool:
+def plain(text: str) -> bool:
     """Text that JSON writes as it stands, so that it has the same tokens as in the listing."""
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 

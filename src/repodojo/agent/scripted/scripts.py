@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace as replace_parts
 
 from repodojo.agent.policy import ScriptedPolicy, ScriptMaker
-from repodojo.agent.scripted.edits import Edit, Listing
+from repodojo.agent.scripted.edits import Edit, Listing, plain
+from repodojo.agent.scripted.lexer import pieces_of
 from repodojo.core.errors import ConfigError
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import render
@@ -93,14 +95,34 @@ class TestedSearch:
         return SUBMIT
 
 
+def slip(code: str, rng: random.Random) -> Edit | None:
+    """An edit of `code` that the editor refuses: nothing changed, a snippet miscopied, or one that stands twice."""
+    listing = Listing(code)
+    edit = listing.draw(rng)
+    pieces = [line[p.start : p.end] for row, line in zip(listing.pieces, listing.lines, strict=True) for p in row]
+    if edit is None:
+        return None
+    if rng.random() < 0.3:
+        return replace_parts(edit, old=edit.old, new=edit.old)
+    if rng.random() < 0.3:
+        twice = [piece for piece in pieces if code.count(piece) > 1 and plain(piece)]
+        return replace_parts(edit, old=rng.choice(twice), new=edit.new) if twice else None
+    own = pieces_of(edit.old, 0)
+    at = rng.choice(own)
+    wrong = edit.old[: at.start] + rng.choice(pieces) + edit.old[at.end :]
+    return replace_parts(edit, old=wrong, new=edit.new) if wrong not in code and plain(wrong) else None
+
+
 class Explorer:
     """Random well-formed turns: edits, test runs, undos, looks around, sometimes a submit. It learns from nothing.
 
     Its edits are the random ones of the references, but none leads to code that it has seen in this episode.
+    `faults` is the share that the editor will refuse: what follows shows how to go on after an error.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: float = 0.0) -> None:
         self.rng = random.Random(seed)
+        self.faults = faults
         self.states: list[str] = []  # the listing after each edit that stands, so that edits fit what is there
         self.seen: set[str] = set()
 
@@ -117,7 +139,10 @@ class Explorer:
         if len(self.states) > 1 and rng.random() < 0.75:
             self.states.pop()
             calls.append(UNDO)
-        edit = self._edit() if rng.random() < 0.95 else None
+        if self.faults and rng.random() < self.faults:
+            edit = slip(self.states[-1], rng)
+        else:
+            edit = self._edit() if rng.random() < 0.95 else None
         if edit is not None:
             calls.append(replace(edit))
         if rng.random() < 0.85 or not calls:

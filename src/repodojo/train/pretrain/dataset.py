@@ -50,14 +50,17 @@ def make(
     workers: int,
     on_part: Callable[[int], None],
     cache: Path | None = None,
+    faults: float = 0.0,
 ) -> Transcripts:
     """One transcript a function, in parallel; the same seed gives the same transcripts whatever the workers.
+
+    `faults` is the share of edits that the editor refuses. Turns with an error weigh nothing, those after it count.
 
     A function whose opening alone is longer than the context has none. SourceError where nothing is left. What is
     done is kept in the folder `cache`, and taken from there: it must be one of these functions and this seed alone.
     """
     jobs = [
-        _Job(functions[i : i + PART], tokenizer, seed * 1_000_003 + i, cache and cache / f"{i // PART:05}.npz")
+        _Job(functions[i : i + PART], tokenizer, seed * 1_000_003 + i, faults, cache and cache / f"{i // PART:05}.npz")
         for i in range(0, len(functions), PART)
     ]
     parts: list[Transcripts] = []
@@ -75,6 +78,7 @@ class _Job:
     functions: Sequence[Function]
     tokenizer: Path
     seed: int
+    faults: float
     cache: Path | None
 
 
@@ -101,7 +105,7 @@ def _part(job: _Job) -> Transcripts:
     if job.cache is not None and job.cache.is_file():
         with np.load(job.cache) as kept:
             return Transcripts(kept["ids"], kept["weight"], kept["starts"])
-    made = asyncio.run(_play_all(job.functions, ChatFormat.load(job.tokenizer), job.seed))
+    made = asyncio.run(_play_all(job.functions, ChatFormat.load(job.tokenizer), job.seed, job.faults))
     if job.cache is not None:
         partial = job.cache.with_suffix(f".{os.getpid()}.partial")
         with partial.open("wb") as file:
@@ -110,17 +114,18 @@ def _part(job: _Job) -> Transcripts:
     return made
 
 
-async def _play_all(functions: Sequence[Function], chat: ChatFormat, seed: int) -> Transcripts:
+async def _play_all(functions: Sequence[Function], chat: ChatFormat, seed: int, faults: float) -> Transcripts:
     ids: list[int] = []
     weight: list[float] = []
     starts = [0]
     for offset, function in enumerate(functions):
-        played = await transcript(function, chat, seed + offset, LIMITS)
+        played = await transcript(function, chat, seed + offset, LIMITS, faults)
         for index, turn in enumerate(played.turns):
             # The opening holds code, worth reading; later observations hold random verdicts, worth nothing.
             ids += [*turn.observation_ids, *turn.action_ids]
             opening = OPENING if index == 0 else 0.0
-            weight += [opening] * len(turn.observation_ids) + [1.0] * len(turn.action_ids)
+            sound = not any(result.error for result in turn.results)
+            weight += [opening] * len(turn.observation_ids) + [float(sound)] * len(turn.action_ids)
         if played.turns:
             starts.append(len(ids))
     return Transcripts(np.array(ids, np.uint16), np.array(weight, np.float32), np.array(starts, np.int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -66,6 +66,7 @@ def train(
     data: Transcripts,
     schedule: Schedule,
     *,
+    late: Transcripts | None = None,
     seed: int,
     device: torch.device,
     on_progress: Callable[[Progress], None],
@@ -80,7 +81,7 @@ def train(
 
     The state is kept in the file `saved` every `every` seconds and at the end, and taken from there: a run that was
     killed goes on as if nothing had happened. `decay_now` starts the decay where the state stands; `compiled` is for
-    `Objective`.
+    `Objective`. `late` is read instead of `data` while the rates fall.
     """
     decoder.to(device).train()
     optimizers = _optimizers(decoder, schedule)
@@ -94,13 +95,13 @@ def train(
     action_losses: list[float] = []
     done, clock, kept_at = 0, time.monotonic(), time.monotonic()
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
-    for chosen in islice(batches(data, tokens=schedule.batch_tokens, seed=seed), step, steps):
+    for source, chosen in _order(data, late, schedule, step, steps, seed):
         if not keep_going():
             break
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, steps)
         with autocast:
-            loss, action_loss, tokens = objective(data, chosen)
+            loss, action_loss, tokens = objective(source, chosen)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
@@ -117,6 +118,17 @@ def train(
             on_progress(Progress(step, steps, _mean(losses), _mean(action_losses), speed))
             done, clock, losses, action_losses = 0, time.monotonic(), [], []
     return step
+
+
+def _order(
+    data: Transcripts, late: Transcripts | None, schedule: Schedule, step: int, steps: int, seed: int
+) -> Iterator[tuple[Transcripts, list[int]]]:
+    """The batches from `step` on, each with the transcripts that it is of."""
+    turn = steps if late is None else schedule.decay_start(steps)
+    for source, first, last in ((data, step, turn), (late, max(step - turn, 0), steps - turn)):
+        if source is not None and first < last:
+            chosen = batches(source, tokens=schedule.batch_tokens, seed=seed)
+            yield from ((source, batch) for batch in islice(chosen, first, last))
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -42,6 +42,8 @@ class Settings:
     """What decides the weights, besides the machine.
 
     functions: how many are read at most; 0 for as many as `schedule.tokens` needs to read each once
+    faults: share of edits that the editor refuses, in what is read while the learning rates fall: the base has to know
+        how to go on after an error, and would make more of them if it read such things from the start
     excluded: packages whose code must not be read, whoever copied it
     held: share of the functions that the gate plays on
     """
@@ -49,6 +51,7 @@ class Settings:
     requirements: tuple[str, ...]
     schedule: loop.Schedule = field(default_factory=lambda: loop.Schedule(20_000_000))
     functions: int = 0
+    faults: float = 0.25
     seed: int = 0
     excluded: tuple[str, ...] = (*splits.DEV, *splits.HELD_OUT)
     architecture: Architecture = BASE
@@ -98,7 +101,8 @@ def run(settings: Settings, out: Path, work: Path, machine: Machine, watcher: Wa
         folder = work / _key(settings.seed, settings.architecture.vocabulary, [asdict(f) for f in chosen])
         words = _tokenizer(chosen, folder, settings, watcher)
         data = _transcripts(chosen, folder, words, settings, machine, watcher)
-        steps, dtype = _train(data, folder, words, out, settings, machine, watcher)
+        late = _late(read.train, len(chosen), folder, words, settings, machine, watcher)
+        steps, dtype = _train(data, late, folder, words, out, settings, machine, watcher)
         steps += _finish(out, chosen, data, settings, machine, watcher)
         watcher.phase("gate", settings.episodes)
         figures = gate.measure(
@@ -194,6 +198,32 @@ def _transcripts(
     )
 
 
+def _late(
+    functions: Sequence[Function],
+    read: int,
+    folder: Path,
+    words: Path,
+    settings: Settings,
+    machine: Machine,
+    watcher: Watcher,
+) -> dataset.Transcripts:
+    """Transcripts with faults, of functions that were not read yet as far as there are such."""
+    count = -(-int(settings.schedule.tokens * settings.schedule.decay) // TOKENS_A_TRANSCRIPT)
+    chosen = [*functions[read:], *functions[:read]][:count]
+    cache = folder / f"late-{_key(settings.faults, [asdict(f) for f in chosen])}"
+    cache.mkdir(exist_ok=True)
+    watcher.phase("transcripts with faults", len(chosen))
+    return dataset.make(
+        chosen,
+        words,
+        seed=settings.seed + 1,
+        workers=machine.workers,
+        on_part=watcher.advance,
+        cache=cache,
+        faults=settings.faults,
+    )
+
+
 def _finish(
     out: Path,
     chosen: Sequence[Function],
@@ -227,6 +257,7 @@ def _finish(
 
 def _train(
     data: dataset.Transcripts,
+    late: dataset.Transcripts,
     folder: Path,
     words: Path,
     out: Path,
@@ -251,11 +282,12 @@ def _train(
         decoder,
         data,
         settings.schedule,
+        late=late,
         seed=settings.seed,
         device=machine.device,
         on_progress=moved,
         on_start=started,
-        saved=folder / f"{_key(asdict(settings.architecture), asdict(settings.schedule))}.pt",
+        saved=folder / f"{_key(asdict(settings.architecture), asdict(settings.schedule), settings.faults)}.pt",
         every=machine.every,
         decay_now=machine.decay_now,
         compiled=settings.schedule.tokens >= WORTH_COMPILING and can_compile(machine.device),

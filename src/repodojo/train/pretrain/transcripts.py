@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from repodojo.agent.loop import AgentLimits, Played, play
+from repodojo.agent.policy import ScriptedPolicy
 from repodojo.agent.scripted import scripts
 from repodojo.agent.tools import default_tools
 from repodojo.core.protocols import ExecResult
@@ -149,10 +150,13 @@ def box_of(function: Function, task: Task, rng: random.Random) -> OneFile:
     return OneFile(function, task.instruction.split("\n", 1)[1].rsplit("\n", 2)[0], rng)
 
 
-async def transcript(function: Function, chat: ChatFormat, seed: int, limits: AgentLimits) -> Played:
-    """One random episode on a function."""
+async def transcript(
+    function: Function, chat: ChatFormat, seed: int, limits: AgentLimits, faults: float = 0.0
+) -> Played:
+    """One random episode on a function; `faults` as in `Explorer`."""
     rng = random.Random(seed)
     task = exercise(function, rng)
-    actor = scripts.scripted("explorer", chat, tries=0).actor(rng.randrange(1 << 30))
+    policy = ScriptedPolicy("explorer", lambda drawn: scripts.Explorer(drawn, faults), chat)
+    actor = policy.actor(rng.randrange(1 << 30))
     box = box_of(function, task, rng)
     return await play(task, actor, box, chat, tools=default_tools(OBSERVATION_CHARS), limits=limits)
