@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from repodojo.algorithms.batches import assemble, has_signal, sample
 from repodojo.algorithms.filters import treat_overlong, with_signal
 from repodojo.algorithms.recipes import RECIPES, Recipe, recipe
 from repodojo.core.errors import ConfigError
-from repodojo.core.records import Group, Score, StopReason, Trajectory, Turn
+from repodojo.core.records import Group, Score, StopReason, ToolResult, Trajectory, Turn
 
 
 def trajectory(value: float | None, stop: StopReason = "submit", group: str = "a", **parts: float) -> Trajectory:
@@ -140,6 +140,10 @@ def test_a_sample_is_aligned_token_by_token() -> None:
     assert plain.logprobs == (0.0, 0.0, 0.0, -0.1, -0.2, 0.0, -0.3)
     assert sample(trajectory(1.0), mask_format_errors=True).loss_mask[-1] is False
     assert not any(sample(trajectory(1.0), masked=True).loss_mask)
+    first, last = (turn := trajectory(1.0)).turns
+    refused = replace(turn, turns=(replace(first, results=(ToolResult("old_str not found", "not-found"),)), last))
+    assert sample(refused).loss_mask == plain.loss_mask
+    assert sample(refused, mask_tool_errors=True).loss_mask == (False,) * 6 + (True,)
 
 
 def test_every_row_is_a_plain_recipe() -> None:

@@ -63,16 +63,23 @@ def assemble(groups: Sequence[Group], recipe: Recipe, version: int) -> Assembled
 
 
 def sample(
-    trajectory: Trajectory, advantage: float = 1.0, *, masked: bool = False, mask_format_errors: bool = False
+    trajectory: Trajectory,
+    advantage: float = 1.0,
+    *,
+    masked: bool = False,
+    mask_format_errors: bool = False,
+    mask_tool_errors: bool = False,
 ) -> Sample:
     """A trajectory as the learner sees it: N tokens, N mask entries, N log-probs (0 where nothing was sampled).
 
-    masked: train on none of it;  mask_format_errors: not on turns whose call could not be parsed.
+    masked: train on none of it;  mask_format_errors: not on turns whose call could not be parsed;  mask_tool_errors:
+    not on turns in which a tool refused a call.
     """
     mask: list[bool] = []
     logprobs: list[float] = []
     for turn in trajectory.turns:
-        train = not masked and not (mask_format_errors and turn.format_error)
+        broken = (mask_format_errors and turn.format_error) or (mask_tool_errors and any(r.error for r in turn.results))
+        train = not masked and not broken
         mask += [False] * len(turn.observation_ids) + [train] * len(turn.action_ids)
         logprobs += [0.0] * len(turn.observation_ids) + list(turn.logprobs)
     return Sample(tuple(trajectory.token_ids()), tuple(mask), tuple(logprobs), advantage, trajectory.group_id)

@@ -51,7 +51,8 @@ def _imitate(training: Training) -> None:
     config = training.config
     ids = [row["id"] for row in training.run.query("stage = 'rft' AND reward >= 1 ORDER BY id")]
     kept = list(_kept([training.run.load(i) for i in ids], config.rft.keep_per_task))
-    samples = [sample(t, mask_format_errors=config.rft.mask_format_errors) for t in kept]
+    masks = {"mask_format_errors": config.rft.mask_format_errors, "mask_tool_errors": config.rft.mask_tool_errors}
+    samples = [sample(t, **masks) for t in kept]
     batches = list(_batches(samples, config.rft.batch_tokens, config.rft.epochs, config.run.seed))
     settings = OptimizerSettings(
         learning_rate=config.rft.learning_rate,
@@ -73,14 +74,17 @@ def _imitate(training: Training) -> None:
 
 
 def _kept(passed: Sequence[Trajectory], per_task: int) -> Iterator[Trajectory]:
-    """The shortest passing episodes of each task that end by submitting, no two with the same actions."""
+    """The first passing episodes of each task that end by submitting, no two with the same actions.
+
+    Not the shortest: those were right at once, and teach nothing about what to do when the tests stay red.
+    """
     by_task: dict[str, list[Trajectory]] = {}
     for trajectory in passed:
         if trajectory.score.solved and trajectory.stop_reason == "submit":
             by_task.setdefault(trajectory.task_id, []).append(trajectory)
     for found in by_task.values():
         seen: set[tuple[str, ...]] = set()
-        for trajectory in sorted(found, key=lambda t: (len(t.turns), t.id)):
+        for trajectory in found:
             actions = tuple(turn.text for turn in trajectory.turns)
             if actions not in seen and len(seen) < per_task:
                 seen.add(actions)

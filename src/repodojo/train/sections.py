@@ -98,6 +98,7 @@ class Rft(Section):
     batch_tokens: int = _at(8192, "tokens an optimiser step", ge=1)
     warmup: int = _at(10, "optimiser steps of linear warm-up", ge=0)
     mask_format_errors: bool = _at(True, "leave turns with a malformed call out of the loss")
+    mask_tool_errors: bool = _at(True, "leave turns out of the loss in which a tool refused a call")
 
 
 class Rl(Section):
