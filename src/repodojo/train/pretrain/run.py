@@ -103,7 +103,7 @@ def run(settings: Settings, out: Path, work: Path, machine: Machine, watcher: Wa
         data = _transcripts(chosen, folder, words, settings, machine, watcher)
         late = _late(read.train, len(chosen), folder, words, settings, machine, watcher)
         steps, dtype = _train(data, late, folder, words, out, settings, machine, watcher)
-        steps += _finish(out, chosen, data, settings, machine, watcher)
+        steps += _finish(out, chosen, late, settings, machine, watcher)
         watcher.phase("gate", settings.episodes)
         figures = gate.measure(
             out, read.held, episodes=settings.episodes, seed=settings.seed, on_episode=watcher.advance
