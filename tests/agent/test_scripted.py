@@ -234,3 +234,14 @@ async def test_an_explorer_with_faults_goes_on_after_them(functions: list[Functi
         recovered += sum(any(one) and not any(two) for one, two in itertools.pairwise(errors))
         assert not any("nothing-to-undo" in turn for turn in errors)
     assert refused > 20 and recovered > 10
+
+
+async def test_an_explorer_with_faults_submits_most_often_when_tests_pass(
+    functions: list[Function], chat: ChatFormat
+) -> None:
+    after: Counter[bool] = Counter()
+    for seed, function in enumerate(functions * 2):
+        played = await transcript(function, chat, seed, LIMITS, faults=0.3)
+        if played.stop_reason == "submit":
+            after[any(is_green(result.output) for result in played.turns[-2].results)] += 1
+    assert after[True] > 2 * after[False] > 0, after

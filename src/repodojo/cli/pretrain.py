@@ -32,7 +32,7 @@ def pretrain(
     threads: Annotated[int, typer.Option(min=0, help="Threads and worker processes (0: one a core).")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     practice: Annotated[int, typer.Option(min=0, help="Episodes of each round of practice after training.")] = 3000,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of practice.")] = 2,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of practice.")] = 1,
     sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.5,
     decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
     gate_only: Annotated[Path | None, typer.Option(help="Only measure this model folder.")] = None,

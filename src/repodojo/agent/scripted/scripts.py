@@ -117,7 +117,8 @@ class Explorer:
     """Random well-formed turns: edits, test runs, undos, looks around, sometimes a submit. It learns from nothing.
 
     Its edits are the random ones of the references, but none leads to code that it has seen in this episode.
-    `faults` is the share that the editor will refuse: what follows shows how to go on after an error.
+    `faults` is the share that the editor will refuse: what follows shows how to go on after an error. An explorer with
+    faults reads what the tests say, too, and most often submits when they pass; what it edits stays as random.
     """
 
     def __init__(self, seed: int, faults: float = 0.0) -> None:
@@ -131,7 +132,7 @@ class Explorer:
         if not self.states:
             self.states = [code_of(texts)]
             self.seen = set(self.states)
-        if rng.random() < 0.1 and len(self.states) > 1:
+        if self._submits(texts[-1]):
             return SUBMIT
         if rng.random() < 0.04:
             return self._look(texts)
@@ -148,6 +149,11 @@ class Explorer:
         if rng.random() < 0.85 or not calls:
             calls.append(run_tests(texts))
         return "\n".join(calls)
+
+    def _submits(self, heard: str) -> bool:
+        if not self.faults:
+            return self.rng.random() < 0.1 and len(self.states) > 1
+        return self.rng.random() < (0.6 if is_green(heard) else 0.03) and len(self.states) > 1
 
     def _edit(self, tries: int = 20) -> Edit | None:
         listing = Listing(self.states[-1])
