@@ -7,6 +7,7 @@ killed, or is given again, goes on from what is there, and a changed setting mak
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 
 from repodojo import __version__
+from repodojo.agent.scripted import edits, lexer, scripts
 from repodojo.core.errors import ConfigError, SourceError
 from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
@@ -190,7 +192,7 @@ def _tokenizer(chosen: Sequence[Function], folder: Path, settings: Settings, wat
 def _transcripts(
     chosen: Sequence[Function], folder: Path, words: Path, settings: Settings, machine: Machine, watcher: Watcher
 ) -> dataset.Transcripts:
-    cache = folder / "transcripts"
+    cache = folder / f"transcripts-{_explorer()}"
     cache.mkdir(exist_ok=True)
     watcher.phase("transcripts", len(chosen))
     return dataset.make(
@@ -210,7 +212,7 @@ def _late(
     """Transcripts with faults, of functions that were not read yet as far as there are such."""
     count = -(-int(settings.schedule.tokens * settings.schedule.decay) // TOKENS_A_TRANSCRIPT)
     chosen = [*functions[read:], *functions[:read]][:count]
-    cache = folder / f"late-{_key(settings.faults, [asdict(f) for f in chosen])}"
+    cache = folder / f"late-{_key(_explorer(), settings.faults, [asdict(f) for f in chosen])}"
     cache.mkdir(exist_ok=True)
     watcher.phase("transcripts with faults", len(chosen))
     return dataset.make(
@@ -267,6 +269,7 @@ def _train(
 ) -> tuple[int, str]:
     """Train, or take up training, and write the model folder; steps and dtype."""
     decoder = initialise(settings.architecture, settings.seed)
+    state = _key(asdict(settings.architecture), asdict(settings.schedule), settings.faults, _explorer())
     at = [0]
 
     def started(step: int, steps: int) -> None:
@@ -287,7 +290,8 @@ def _train(
         device=machine.device,
         on_progress=moved,
         on_start=started,
-        saved=folder / f"{_key(asdict(settings.architecture), asdict(settings.schedule), settings.faults)}.pt",
+        saved=folder
+        / f"{_key(asdict(settings.architecture), asdict(settings.schedule), settings.faults, _explorer())}.pt",
         every=machine.every,
         decay_now=machine.decay_now,
         compiled=settings.schedule.tokens >= WORTH_COMPILING and can_compile(machine.device),
@@ -303,6 +307,11 @@ def _refuse(settings: Settings, out: Path) -> None:
         raise ConfigError("tokens must be at least 1, functions at least 0, the share held out between 0 and 1")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
         raise ConfigError(f"{out} holds something else than a model", way_out="name a new folder")
+
+
+def _explorer() -> str:
+    """A digest of the code that writes transcripts: where it changed, what was kept is of another explorer."""
+    return _key([inspect.getsource(module) for module in (edits, lexer, scripts, transcripts)])
 
 
 def _key(*parts: object) -> str:
