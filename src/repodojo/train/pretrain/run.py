@@ -290,8 +290,7 @@ def _train(
         device=machine.device,
         on_progress=moved,
         on_start=started,
-        saved=folder
-        / f"{_key(asdict(settings.architecture), asdict(settings.schedule), settings.faults, _explorer())}.pt",
+        saved=folder / f"{state}.pt",
         every=machine.every,
         decay_now=machine.decay_now,
         compiled=settings.schedule.tokens >= WORTH_COMPILING and can_compile(machine.device),
