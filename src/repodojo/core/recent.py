@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Recent(MutableMapping[K, V]):
-    """At most `size` entries; reading one makes it the latest. 0 keeps nothing.
+    """At most `size` entries; reading one makes it the latest. 0 or less keeps nothing.
 
     >>> kept = Recent(2)
     >>> kept.update(a=1, b=2); _ = kept["a"]; kept["c"] = 3
@@ -20,7 +20,7 @@ class Recent(MutableMapping[K, V]):
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size = max(size, 0)
         self._kept: OrderedDict[K, V] = OrderedDict()
 
     def __getitem__(self, key: K) -> V:
