@@ -10,7 +10,8 @@ import torch
 from repodojo.inference.architecture import Architecture
 from repodojo.train.events import Silent
 from repodojo.train.pretrain.loop import Schedule
-from repodojo.train.pretrain.run import Machine, Result, Settings, run
+from repodojo.train.pretrain.run import run
+from repodojo.train.pretrain.settings import Machine, Result, Settings
 
 TINY = Architecture("qwen3", 640, hidden=32, intermediate=64, layers=2, heads=2, kv_heads=1, head_dim=16)
 

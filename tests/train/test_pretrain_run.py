@@ -18,22 +18,21 @@ from hypothesis import strategies as st
 from pretrain_child import TINY, make, settings
 from typer.testing import CliRunner
 
-from repodojo.agent.loop import Played
 from repodojo.cli import _app
 from repodojo.core.errors import CheckpointError, ConfigError, SourceError
-from repodojo.core.records import ToolCall, ToolResult, Turn
 from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.decoder import attend_lengths
 from repodojo.train import splits
 from repodojo.train.events import Silent
-from repodojo.train.pretrain import corpus, finish, gate, loop, practice, sources
+from repodojo.train.pretrain import corpus, dataset, finish, gate, loop, sources
 from repodojo.train.pretrain import run as running
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import LIMITS
 from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.loop import Schedule
+from repodojo.train.pretrain.settings import Machine, Result
 from repodojo.train.pretrain.transcripts import transcript
 
 CHILD = Path(__file__).parent / "pretrain_child.py"
@@ -60,7 +59,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, running.Result]:
+def made(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
     home = tmp_path_factory.mktemp("made")
     return home / "base", home / "work", make(packages, home / "base", home / "work")
 
@@ -74,7 +73,7 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_folder_is_a_model_with_a_card(made: tuple[Path, Path, running.Result]) -> None:
+def test_the_folder_is_a_model_with_a_card(made: tuple[Path, Path, Result]) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     out, _, result = made
@@ -89,7 +88,7 @@ def test_the_folder_is_a_model_with_a_card(made: tuple[Path, Path, running.Resul
 
 
 def test_the_same_command_again_changes_nothing_and_does_nothing(
-    packages: Path, made: tuple[Path, Path, running.Result], capfd: pytest.CaptureFixture[str], tmp_path: Path
+    packages: Path, made: tuple[Path, Path, Result], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out, work, result = made
     again = make(packages, tmp_path / "again", work)
@@ -100,7 +99,7 @@ def test_the_same_command_again_changes_nothing_and_does_nothing(
 
 
 def test_killed_in_training_it_goes_on_to_the_same_weights(
-    packages: Path, made: tuple[Path, Path, running.Result], tmp_path: Path
+    packages: Path, made: tuple[Path, Path, Result], tmp_path: Path
 ) -> None:
     command = [sys.executable, str(CHILD), str(packages), str(tmp_path / "base"), str(tmp_path / "work")]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -128,7 +127,7 @@ def test_a_decay_begun_early_ends_early(packages: Path, tmp_path: Path) -> None:
                 seen.append(done)
                 raise KeyboardInterrupt
 
-    machine = running.Machine(torch.device("cpu"), every=0)
+    machine = Machine(torch.device("cpu"), every=0)
     with pytest.raises(KeyboardInterrupt):
         running.run(whole, tmp_path / "base", tmp_path / "work", machine, Stop())
     short = dataclasses.replace(machine, decay_now=True)
@@ -147,23 +146,19 @@ def test_the_schedule_is_constant_then_falls(steps: int, share: float, step: int
     assert schedule.decay_start(schedule.shortened(step)) >= step > schedule.decay_start(schedule.shortened(step)) - 2
 
 
-def test_workers_make_the_same_transcripts(
-    packages: Path, made: tuple[Path, Path, running.Result], tmp_path: Path
-) -> None:
+def test_workers_make_the_same_transcripts(packages: Path, made: tuple[Path, Path, Result], tmp_path: Path) -> None:
     _, work, _ = made
     words = next(work.glob("*/tokenizer"))
     functions = list(corpus.functions(packages)) * 3  # more than one part
     one, two = (
-        running.dataset.make(
-            functions, words, seed=5, workers=n, on_part=lambda _: None, cache=None if n == 1 else tmp_path
-        )
+        dataset.make(functions, words, seed=5, workers=n, on_part=lambda _: None, cache=None if n == 1 else tmp_path)
         for n in (1, 2)
     )
     assert (one.ids == two.ids).all() and (one.weight == two.weight).all() and (one.starts == two.starts).all()
     assert len(list(tmp_path.iterdir())) == -(-len(functions) // 500) > 1  # parts, nothing half-written
 
 
-async def test_the_explorer_itself_passes_the_gate(packages: Path, made: tuple[Path, Path, running.Result]) -> None:
+async def test_the_explorer_itself_passes_the_gate(packages: Path, made: tuple[Path, Path, Result]) -> None:
     chat = ChatFormat.load(made[0])
     functions = list(corpus.functions(packages))[:60]
     figures = gate.judge([await transcript(f, chat, seed, LIMITS) for seed, f in enumerate(functions)])
@@ -205,7 +200,7 @@ def test_copies_of_excluded_code_are_left_out() -> None:
 def test_packages_that_are_measured_on_are_refused(name: str, tmp_path: Path) -> None:
     refused = dataclasses.replace(settings(tmp_path), requirements=("attrs==26.1.0", name))
     with pytest.raises(ConfigError, match="dev or held-out"):
-        running.run(refused, tmp_path / "o", tmp_path / "w", running.Machine(torch.device("cpu")), Silent())
+        running.run(refused, tmp_path / "o", tmp_path / "w", Machine(torch.device("cpu")), Silent())
     assert not (tmp_path / "w").exists()
 
 
@@ -255,7 +250,7 @@ def test_a_wheel_gives_its_code_and_licence_and_is_fetched_once(
 
 
 def test_what_cannot_be_used_is_said(packages: Path, tmp_path: Path) -> None:
-    machine = running.Machine(torch.device("cpu"))
+    machine = Machine(torch.device("cpu"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="something else"):
@@ -275,7 +270,7 @@ def test_bfloat16_is_asked_of_the_hardware() -> None:
 
 
 def test_gate_only_measures_and_fails_with_exit_code_1(
-    packages: Path, made: tuple[Path, Path, running.Result], tmp_path: Path
+    packages: Path, made: tuple[Path, Path, Result], tmp_path: Path
 ) -> None:
     for requirement in (*splits.DEV, *splits.HELD_OUT):  # as fetched before: nothing is asked of the network
         folder = tmp_path / "work" / "excluded" / requirement
@@ -289,17 +284,6 @@ def test_gate_only_measures_and_fails_with_exit_code_1(
     assert done.exit_code == 1, done.output
     report = json.loads(done.stdout)["gate"]
     assert report["passed"] is False and report["figures"]["episodes that end by submitting"]["of"] == 3
-
-
-def test_practice_keeps_only_what_was_accepted_and_new() -> None:
-    def turn(old: str, error: str = "", format_error: str = "") -> Turn:
-        call = ToolCall("editor", {"command": "str_replace", "old_str": old, "new_str": "x"})
-        return Turn((1, 2), (3, 4, 5), (0.0,) * 3, (0,) * 3, "", (call,), (ToolResult("", error),), format_error)
-
-    played = Played([turn("a"), turn("b", "not-found"), turn("a"), turn("c"), turn("d", format_error="bad-json")])
-    ids, weight = practice.lesson(played)
-    assert len(ids) == len(weight) == 20  # up to the last accepted turn
-    assert weight == [0, 0, 1, 1, 1, *[0] * 10, 0, 0, 1, 1, 1]
 
 
 def test_sharper_logits_are_scaled_logits(tmp_path: Path) -> None:

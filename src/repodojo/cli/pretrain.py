@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from repodojo.train.pretrain.gate import Gate
-    from repodojo.train.pretrain.run import Machine, Settings
+    from repodojo.train.pretrain.settings import Machine, Settings
 
 
 def pretrain(
@@ -31,9 +31,9 @@ def pretrain(
     work: Annotated[Path | None, typer.Option(help="Where stages are kept (default: OUT.work).")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads and worker processes (0: one a core).")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    practice: Annotated[int, typer.Option(min=0, help="Episodes of each round of practice after training.")] = 3000,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of practice.")] = 1,
-    sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.5,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of drill after training.")] = 6,
+    drill: Annotated[int, typer.Option(min=1, help="Episodes of each round of drill.")] = 2000,
+    sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.0,
     decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
     gate_only: Annotated[Path | None, typer.Option(help="Only measure this model folder.")] = None,
     held: Annotated[float, typer.Option(min=0, max=1, help="Share of functions kept for the gate.")] = 0.004,
@@ -51,27 +51,28 @@ def pretrain(
     from repodojo.train.pretrain import run, sources
     from repodojo.train.pretrain.finish import Finish
     from repodojo.train.pretrain.loop import Schedule
+    from repodojo.train.pretrain.settings import Machine, Settings
 
     target = gate_only or out
     if target is None or (gate_only and out):
         raise ConfigError("give a folder to write, or a model to measure", way_out="use -o DIR or --gate-only DIR")
     cores = threads or (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
     torch.set_num_threads(cores)
-    settings = run.Settings(
+    settings = Settings(
         sources.read_list(packages or run.packaged_list()),
         Schedule(int(tokens)),
         functions=functions,
         seed=seed,
         held=held,
         episodes=episodes,
-        finish=Finish(practice, rounds, sharpness=sharpness),
+        finish=Finish(drill, rounds, sharpness=sharpness),
     )
     kept = work or target.absolute().with_name(f"{target.absolute().name}.work")
     with Bars() as bars:
         if gate_only:
             figures, report = run.check(gate_only, settings, kept, bars), dict[str, object]()
         else:
-            machine = run.Machine(_device(device), workers=cores, decay_now=decay_now)
+            machine = Machine(_device(device), workers=cores, decay_now=decay_now)
             figures, report = _make(settings, target, kept, machine, bars)
     _print(figures, report, json_)
     if not figures.passed:

@@ -19,9 +19,10 @@ CLASSES = (
     ("boolean", ("and", "or")),
     ("boolean", ("True", "False")),
 )
-# Pieces of context: most often the whole line. A line begins with one of few tokens, and each next one is nearly given
-# by those before it; a snippet from the middle has to be begun by guessing one of fifty.
-LEFT, RIGHT = 14, 14
+# Pieces of context: from the start of the line to just behind the change. A line begins with one of few tokens, and
+# each next one is nearly given by those before it; a snippet from the middle has to be begun by guessing one of fifty.
+# The rest of the line would only cost tokens.
+LEFT, RIGHT = 14, 2
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from repodojo import __version__
 
 if TYPE_CHECKING:
-    from repodojo.train.pretrain.run import Result, Settings
+    from repodojo.train.pretrain.settings import Result, Settings
 
 TEXT = """# A small base for coding agents' exercises
 
@@ -22,12 +22,12 @@ language model, and of little use outside the episodes it was made for.
 ## How it was made
 
     repodojo pretrain -o DIR --packages packages.txt --tokens {asked} --functions {given} --seed {seed} \\
-        --practice {practice} --rounds {rounds} --sharpness {sharpness:g}
+        --rounds {rounds} --drill {drill} --sharpness {sharpness:g}
 
-- training: {tokens:,} tokens (padding and practice included) on {transcript_tokens:,} tokens of transcripts, one for
+- training: {tokens:,} tokens (padding included) on {transcript_tokens:,} tokens of transcripts, one for
   each of {functions:,} functions
-- practice: {rounds} rounds of {practice} of its own episodes at temperature {temperature:g}, imitating the turns whose
-  every call the tools accepted
+- drill: {rounds} rounds of {drill} of its own episodes at temperature 1, in which it learns which of its own edits the
+  editor takes, and at which token not
 - sharpness {sharpness:g}: the final norm scaled, which samples at temperature 1/{sharpness:g}
 - left out: all packages of the dev and held-out splits, and {removed} functions that are copies of theirs
 - seed {seed}; the list of packages is below
@@ -74,9 +74,8 @@ def text(result: Result, settings: Settings) -> str:
         seed=settings.seed,
         asked=settings.schedule.tokens,
         given=settings.functions,
-        practice=finish.episodes,
-        rounds=finish.rounds if finish.episodes else 0,
-        temperature=finish.temperature,
+        drill=finish.episodes,
+        rounds=finish.rounds,
         sharpness=finish.sharpness,
         verdict="Passed" if result.gate.passed else "Failed",
         episodes=result.gate.submits.of,

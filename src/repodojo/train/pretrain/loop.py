@@ -84,7 +84,7 @@ def train(
     `Objective`. `late` is read instead of `data` while the rates fall.
     """
     decoder.to(device).train()
-    optimizers = _optimizers(decoder, schedule)
+    optimizers = make_optimizers(decoder, schedule)
     objective = Objective(decoder, schedule.batch_tokens, device, compiled=compiled)
     at = resume.load(saved, decoder, optimizers) if saved is not None else None
     step, steps = (at.step, at.steps) if at is not None else (0, schedule.steps())
@@ -139,7 +139,7 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(check is not None and check() for check in checks)
 
 
-def _optimizers(decoder: Decoder, schedule: Schedule) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def make_optimizers(decoder: Decoder, schedule: Schedule) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     hidden, other = _split(decoder)
     muon = torch.optim.Muon(hidden, lr=schedule.muon_rate, momentum=0.95, weight_decay=0.01)
     return muon, torch.optim.AdamW(other, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)

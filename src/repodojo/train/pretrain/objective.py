@@ -37,13 +37,13 @@ class Objective:
         """Weighted mean loss, that of action tokens alone for the eye, and the number of real tokens."""
         lengths = data.lengths()[list(chosen)]
         length = int(padded(lengths).max())
-        rows = max(self.budget // length, len(chosen))
-        flat = max(self.budget, rows * length)
+        many = max(self.budget // length, len(chosen))
+        flat = max(self.budget, many * length)
         ids_N, weight_N = _flat(data, chosen, length, flat)
-        positions = torch.arange(length).repeat(rows)
+        positions = torch.arange(length).repeat(many)
         positions = F.pad(positions, (0, flat - len(positions)))
         ids_N, weight_N = ids_N.to(self.device), torch.roll(weight_N, -1).to(self.device)
-        hidden = self._hidden(ids_N, positions.to(self.device), _rows(rows, length))
+        hidden = self._hidden(ids_N, positions.to(self.device), rows(many, length))
         kept = _filled(weight_N.nonzero()[:, 0], CHUNK)
         weight_T = weight_N[kept]
         weight_T[int((weight_N > 0).sum()) :] = 0.0
@@ -80,12 +80,12 @@ def _filled(indices: Tensor, size: int) -> Tensor:
     return torch.cat([indices, indices[:1].expand(missing)])
 
 
-def _rows(rows: int, length: int) -> Attend:
-    """Causal attention within each of `rows` padded rows; what lies behind them gets zeros."""
+def rows(count: int, length: int) -> Attend:
+    """Causal attention within each of `count` padded rows; what lies behind them gets zeros."""
 
     def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        size = rows * length
-        q_R, k_R, v_R = (x[:size].view(rows, length, -1, x.shape[-1]).transpose(1, 2) for x in (q, k, v))
+        size = count * length
+        q_R, k_R, v_R = (x[:size].view(count, length, -1, x.shape[-1]).transpose(1, 2) for x in (q, k, v))
         o = F.scaled_dot_product_attention(q_R, k_R, v_R, is_causal=True, enable_gqa=True)
         return F.pad(o.transpose(1, 2).reshape(size, *q.shape[1:]), (0, 0, 0, 0, 0, len(q) - size))
 

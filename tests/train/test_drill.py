@@ -1,0 +1,180 @@
+"""The drill: which tokens the editor could still have taken, what an edit was worth, and that the loss teaches both."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repodojo.agent.loop import play
+from repodojo.agent.policy import ScriptedPolicy
+from repodojo.agent.scripted.edits import Listing
+from repodojo.agent.scripted.scripts import replace
+from repodojo.agent.tools import default_tools
+from repodojo.agent.tools.base import View
+from repodojo.agent.tools.editor import EditError, find_once
+from repodojo.inference.architecture import Architecture
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.toolcalls import render
+from repodojo.train.pretrain import drill
+from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
+from repodojo.train.pretrain.corpus import Function
+from repodojo.train.pretrain.dataset import LIMITS
+from repodojo.train.pretrain.initialise import initialise
+from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, box_of, exercise
+
+CODE = """def clip(values, low, high):
+    kept = []
+    for value in values:
+        if value < low:
+            value = low
+        if value > high:
+            value = high
+        kept.append(value)
+    return kept"""
+FUNCTION = Function("pkg/clip.py", "clip", CODE, "")
+
+
+@pytest.fixture(scope="module")
+def chat() -> ChatFormat:
+    return ChatFormat.load(Path(str(files("repodojo") / "assets" / "base")))
+
+
+@pytest.fixture(scope="module")
+def words(chat: ChatFormat) -> Vocabulary:
+    return Vocabulary(chat.tokenizer)
+
+
+def right_until(chat: ChatFormat, words: Vocabulary, old: str, new: str = "pass") -> tuple[int, int, list[bool]]:
+    """Tokens of the snippet with its closing one, the spots given, and whether the sampled token was right at each."""
+    ids = chat.encode(render("editor", {"command": "str_replace", "old_str": old, "new_str": new}))
+    span = span_of(ids, 0, words)
+    assert span is not None and chat.decode(ids[slice(*span)]).startswith(old)
+    found = list(spots(ids, span[0], CODE, View("pkg/clip.py"), words))
+    return len(chat.encode(old)) + 1, len(found), [bool(spot.right[ids[spot.at]]) for spot in found]
+
+
+def accepted(old: str) -> bool:
+    try:
+        find_once(CODE, old, View())
+    except EditError:
+        return False
+    return True
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(CODE)), st.integers(1, 40), st.sampled_from(["", "x", " low", "]"]))
+def test_all_tokens_are_right_exactly_where_the_editor_accepts(
+    chat: ChatFormat, words: Vocabulary, start: int, length: int, slip: str
+) -> None:
+    old = CODE[start : start + length].split("\n", maxsplit=1)[0] + slip
+    if not old:
+        return
+    tokens, given_, right = right_until(chat, words, old)
+    if accepted(old):
+        assert all(right) and given_ == tokens
+    else:
+        assert right[:-1] == [True] * (len(right) - 1) and not right[-1]  # up to the token that lost it
+
+
+def test_a_snippet_that_stands_twice_is_wrong_where_it_closes_too_soon(chat: ChatFormat, words: Vocabulary) -> None:
+    tokens, given_, right = right_until(chat, words, "if value")
+    assert given_ == tokens and right == [True] * (tokens - 1) + [False]
+    assert all(right_until(chat, words, "if value <")[2])
+
+
+async def lesson(chat: ChatFormat, words: Vocabulary, turns: Sequence[str]) -> drill.Lesson:
+    rng = random.Random(1)
+    task = exercise(FUNCTION, rng)
+    box, tools = box_of(FUNCTION, task, rng), default_tools(OBSERVATION_CHARS)
+    said = iter(turns)
+    policy = ScriptedPolicy("script", lambda _: lambda _texts: next(said), chat)
+    played = await play(task, policy.actor(0), box, chat, tools=tools, limits=LIMITS)
+    box.files = dict(box.base)
+    made = await drill.lesson(played, task, box, tools, words)
+    assert made is not None
+    return made
+
+
+def edit(old: str, new: str) -> str:
+    return render("editor", {"command": "str_replace", "old_str": old, "new_str": new})
+
+
+UNDO, SUBMIT = render("editor", {"command": "undo"}), render("submit", {})
+TURNS = (
+    edit("value < low", "value <= low") + "\n" + edit("value < low", "value > low"),  # the second finds it changed
+    UNDO + "\n" + edit("value < low", "value <= low"),  # accepted, but not new
+    UNDO + "\n" + edit("kept = []", "kept = []"),
+    edit("kept = []", "kept = [0]"),
+    SUBMIT,
+)
+
+
+async def test_an_edit_is_worth_something_where_it_was_accepted_and_new(chat: ChatFormat, words: Vocabulary) -> None:
+    made = await lesson(chat, words, TURNS)
+    assert made.worth.tolist() == [1, 0, 0, 0, 1]
+    texts = [chat.decode(made.ids[first:end].tolist()) for first, end in made.edits]
+    assert [text.split('"')[0] for text in texts] == ["value < low"] * 3 + ["kept = []"] * 2
+    right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
+    wrong = [int(at) for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
+    assert len(wrong) == 1 and made.edits[1][0] < wrong[0] < made.edits[1][1]  # by then the text says `value <= low`
+
+
+async def test_the_loss_raises_right_tokens_and_worthy_edits(chat: ChatFormat, words: Vocabulary) -> None:
+    made = await lesson(chat, words, TURNS)
+    torch.manual_seed(0)
+    decoder = initialise(Architecture("qwen3", len(words), 64, 64, 2, 2, 1, 32), 0)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
+
+    def measured() -> tuple[float, list[float]]:
+        with torch.no_grad():
+            wrong, _ = drill.losses(decoder, [made, made], 0.0, torch.device("cpu"))
+            of_edit = [
+                -float(drill.losses(decoder, [only(made, number)], 0.0, torch.device("cpu"))[1]) for number in (0, 4)
+            ]
+        return float(wrong), of_edit
+
+    before = measured()
+    for _ in range(8):
+        wrong, worthless = drill.losses(decoder, [made, made], 0.4, torch.device("cpu"))
+        optimizer.zero_grad()
+        (wrong + worthless).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    after = measured()
+    assert after[0] < 0.7 * before[0]
+    assert all(b > a for a, b in zip(before[1], after[1], strict=True))
+
+
+def only(made: drill.Lesson, number: int) -> drill.Lesson:
+    """The lesson with one edit, worth 1."""
+    return drill.Lesson(made.ids, made.at, made.right, made.edits[number : number + 1], np.ones(1, np.float32))
+
+
+def test_every_lesson_is_read_once_within_the_budget() -> None:
+    def of(length: int) -> drill.Lesson:
+        blank = np.zeros(1, np.int64)
+        return drill.Lesson(np.zeros(length, np.int64), blank, blank.astype(np.uint8), blank, np.ones(1, np.float32))
+
+    lessons = [of(length) for length in (100, 700, 130, 650, 90, 400, 1000)]
+    groups = list(drill.shuffled(lessons, tokens=1400, seed=3))
+    assert sorted(len(one.ids) for group in groups for one in group) == sorted(len(one.ids) for one in lessons)
+    assert all(len(group) * max(len(one.ids) for one in group) <= 1400 for group in groups)
+
+
+def test_the_explorers_own_edits_are_right_throughout(chat: ChatFormat, words: Vocabulary) -> None:
+    rng = random.Random(5)
+    listing = Listing(CODE)
+    for _ in range(40):
+        drawn = listing.draw(rng)
+        assert drawn is not None
+        ids = chat.encode(replace(drawn))
+        span = span_of(ids, 0, words)
+        assert span is not None
+        assert all(spot.right[ids[spot.at]] for spot in spots(ids, span[0], CODE, View(), words))
