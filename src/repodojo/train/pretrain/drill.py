@@ -38,7 +38,7 @@ from repodojo.inference.toolcalls import RawCall
 from repodojo.train.pretrain import loop
 from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
 from repodojo.train.pretrain.corpus import Function
-from repodojo.train.pretrain.dataset import LIMITS, STEP, Transcripts, batches, end_with_parent
+from repodojo.train.pretrain.dataset import PLAY, STEP, Transcripts, batches, end_with_parent
 from repodojo.train.pretrain.loop import Schedule
 from repodojo.train.pretrain.objective import Objective, rows
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_of, exercise
@@ -85,7 +85,7 @@ def _part(job: tuple[Path, Sequence[Function], int]) -> list[Lesson]:
 async def _play_all(model: Path, functions: Sequence[Function], seed: int) -> list[Lesson]:
     chat = ChatFormat.load(model)
     words = Vocabulary(chat.tokenizer)
-    engine = Engine(model, max_context=LIMITS.max_context, max_rows=PART)
+    engine = Engine(model, max_context=PLAY.max_context, max_rows=PART)
     policy = ModelPolicy("base", engine, chat)
     tools = default_tools(OBSERVATION_CHARS)
 
@@ -93,7 +93,7 @@ async def _play_all(model: Path, functions: Sequence[Function], seed: int) -> li
         rng = random.Random(seed + number)
         task = exercise(function, rng)
         box = box_of(function, task, rng)
-        played = await play(task, policy.actor(rng.randrange(1 << 62)), box, chat, tools=tools, limits=LIMITS)
+        played = await play(task, policy.actor(rng.randrange(1 << 62)), box, chat, tools=tools, limits=PLAY)
         box.files = dict(box.base)
         return await lesson(played, task, box, tools, words)
 

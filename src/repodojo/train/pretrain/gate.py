@@ -20,7 +20,7 @@ from repodojo.core.errors import SourceError
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.engine import Engine
 from repodojo.train.pretrain.corpus import Function
-from repodojo.train.pretrain.dataset import LIMITS
+from repodojo.train.pretrain.dataset import PLAY
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, box_of, exercise
 
 BAR = 0.9
@@ -120,14 +120,14 @@ async def _episodes(
     model: Path, functions: Sequence[Function], episodes: int, seed: int, on_episode: Callable[[], None]
 ) -> list[Played]:
     chat = ChatFormat.load(model)
-    engine = Engine(model, max_context=LIMITS.max_context, max_rows=64, seed=seed)
+    engine = Engine(model, max_context=PLAY.max_context, max_rows=64, seed=seed)
     policy = ModelPolicy("base", engine, chat)
 
     async def one(number: int) -> Played:
         function, rng = functions[number % len(functions)], random.Random(seed * 1_000_003 + number)
         task = exercise(function, rng)
         tools, box = default_tools(OBSERVATION_CHARS), box_of(function, task, rng)
-        played = await play(task, policy.actor(number), box, chat, tools=tools, limits=LIMITS)
+        played = await play(task, policy.actor(number), box, chat, tools=tools, limits=PLAY)
         on_episode()
         return played
 
