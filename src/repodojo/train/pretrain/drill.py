@@ -2,8 +2,8 @@
 
 Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
 the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. What no single token decides (a replacement that changes nothing, an edit
-made before) is left to a policy gradient: an edit is worth 1 if it was accepted and new in its episode, else 0.
+that the base edits as variously as before. What no single token decides is learnt from whole edits: those that were
+accepted and new in their episode are imitated, those that change nothing or repeat an edit are made less likely.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -11,6 +11,7 @@ The functions hold no bug and test runs answer at random, so nothing here says w
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,8 @@ from repodojo.train.pretrain.objective import Objective, rows
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_of, exercise
 
 PART = 64  # episodes that one engine plays at once
+WHOLE = 0.3  # weight of whole edits beside wrong tokens
+LIKELY = math.log(0.2)  # less likely tokens of a useless edit are left alone: pushed down, they took all others along
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Lesson:
     """An episode's tokens, the spots within its edits, and what became of each edit.
 
     ids [L]; at [S]: indices of spots; right [S, V / 8]: the tokens that were right there, as packed bits;
-    edits [E, 2]: first token and end of each edit; worth [E]: 1.0 for an edit that was accepted and new, else 0.0
+    edits [E, 2]: first token and end of each edit; worth [E]: 1 for an edit that was accepted and new, -1 for one that
+    changes nothing or was made before, 0 where a token was wrong
     """
 
     ids: NDArray[np.int64]
@@ -143,11 +147,12 @@ class _Notes:
         self.written += 1
         edit = str(call.arguments.get("old_str")), str(call.arguments.get("new_str"))
         if span is not None:
+            found = list(spots(turn.action_ids, span[0], text, view, self.words))
+            self.at += [len(self.ids) + spot.at for spot in found]
+            self.right += [np.packbits(spot.right) for spot in found]
             self.edits.append((len(self.ids) + span[0], len(self.ids) + span[1]))
-            self.worth.append(float(accepted and edit not in self.tried))
-            for spot in spots(turn.action_ids, span[0], text, view, self.words):
-                self.at.append(len(self.ids) + spot.at)
-                self.right.append(np.packbits(spot.right))
+            copied = all(spot.right[turn.action_ids[spot.at]] for spot in found)
+            self.worth.append(1.0 if accepted and edit not in self.tried else -1.0 if copied else 0.0)
         self.tried.add(edit)
 
     def lesson(self) -> Lesson | None:
@@ -183,15 +188,14 @@ def train(
     reads = Objective(decoder, schedule.batch_tokens, device)
     chosen = batches(transcripts, tokens=schedule.batch_tokens, seed=seed)
     groups = list(shuffled(lessons, tokens=schedule.batch_tokens, seed=seed))
-    baseline = float(np.concatenate([one.worth for one in lessons]).mean())
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=loop.has_bfloat16(device))
     for step, group in enumerate(groups):
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
         with autocast:
-            wrong, worthless = losses(decoder, group, baseline, device)
+            wrong, whole = losses(decoder, group, device, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
-        (wrong + worthless + mixed * read).backward()  # type: ignore[no-untyped-call]
+        (wrong + WHOLE * whole + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -200,36 +204,41 @@ def train(
     return len(groups)
 
 
-def losses(decoder: Decoder, lessons: Sequence[Lesson], baseline: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Per edit: -log P(right tokens throughout), and the policy gradient of its worth over `baseline`."""
+def losses(
+    decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Per edit: -log P(right tokens throughout), and -log P of the whole edit times its worth.
+
+    Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
+    """
     length = -(-max(len(one.ids) for one in lessons) // STEP) * STEP
-    ids = torch.zeros(len(lessons), length, dtype=torch.long)
+    count = max(len(lessons), tokens // length)
+    ids = torch.zeros(count, length, dtype=torch.long)
     for row, one in enumerate(lessons):
         ids[row, : len(one.ids)] = torch.from_numpy(one.ids)
     flat = ids.view(-1).to(device)
-    positions = torch.arange(length).repeat(len(lessons)).to(device)
-    hidden = decoder.hidden(flat, positions, rows(len(lessons), length))
-    count = sum(len(one.edits) for one in lessons)
+    hidden = decoder.hidden(flat, torch.arange(length).repeat(count).to(device), rows(count, length))
+    edits = sum(len(one.edits) for one in lessons)
     spot_S = np.concatenate([row * length + one.at for row, one in enumerate(lessons)])
     right = np.unpackbits(np.concatenate([one.right for one in lessons]), axis=1, count=decoder.architecture.vocabulary)
     log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).log_softmax(-1)
-    wrong = -log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1).sum() / count
-    token_T, advantage_T = _advantages(lessons, length, baseline)
+    wrong = -log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1).sum() / edits
+    token_T, worth_T = _worths(lessons, length)
     at_T = torch.from_numpy(token_T).to(device)
     log_T = decoder.logits(hidden[at_T - 1]).log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
-    return wrong, -(log_T * torch.from_numpy(advantage_T).to(device)).sum() / count
+    weight_T = torch.from_numpy(worth_T).to(device)
+    weight_T = weight_T.where((weight_T > 0) | (log_T.detach() > LIKELY), 0.0)
+    return wrong, -(log_T * weight_T).sum() / edits
 
 
-def _advantages(
-    lessons: Sequence[Lesson], length: int, baseline: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The edits' tokens within rows of `length` [T], and each one's advantage [T]."""
+def _worths(lessons: Sequence[Lesson], length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The edits' tokens within rows of `length` [T], and the worth of each one's edit [T]."""
     spans = [
-        (row * length + np.arange(first, end), np.full(end - first, worth - baseline, np.float32))
+        (row * length + np.arange(first, end), np.full(end - first, worth, np.float32))
         for row, one in enumerate(lessons)
         for (first, end), worth in zip(one.edits, one.worth, strict=True)
     ]
-    return np.concatenate([at for at, _ in spans]), np.concatenate([advantage for _, advantage in spans])
+    return np.concatenate([at for at, _ in spans]), np.concatenate([worth for _, worth in spans])
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:

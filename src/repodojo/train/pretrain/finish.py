@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from repodojo.inference import checkpoint
@@ -24,10 +25,10 @@ class Finish:
     sharpness: what the final norm is multiplied with, which is sampling at temperature 1 / sharpness for ever
     """
 
-    episodes: int = 2000
+    episodes: int = 1200
     rounds: int = 0
-    mixed: float = 0.3
-    rate: float = 0.25
+    mixed: float = 0.5
+    rate: float = 0.35
     sharpness: float = 1.0
 
 
@@ -48,6 +49,7 @@ def drilled(
     lessons = drill.sample(
         model, functions, seed=seed, workers=workers, on_part=lambda done: on_progress(done, "playing")
     )
+    worth = float((np.concatenate([one.worth for one in lessons]) > 0).mean())
     decoder = checkpoint.load(model)
     gentle = loop.Schedule(
         schedule.tokens,
@@ -65,7 +67,9 @@ def drilled(
         mixed=finish.mixed,
         seed=seed,
         device=device,
-        on_step=lambda done, wrong: on_progress(done, f"wrong tokens' share of an edit {wrong:.3f}"),
+        on_step=lambda done, wrong: on_progress(
+            done, f"{worth:.1%} of edits accepted and new; loss on wrong tokens {wrong:.3f}"
+        ),
     )
     checkpoint.save(decoder.cpu(), out, tokenizer=model)
 
