@@ -58,7 +58,7 @@ def right_until(chat: ChatFormat, words: Vocabulary, old: str, new: str = "pass"
     span = span_of(ids, 0, words)
     assert span is not None and chat.decode(ids[slice(*span)]).startswith(old)
     found = list(spots(ids, span[0], CODE, View("pkg/clip.py"), words))
-    return len(chat.encode(old)) + 1, len(found), [bool(spot.right[ids[spot.at]]) for spot in found]
+    return len(chat.encode(old)) + 1, len(found), [spot.possible for spot in found]
 
 
 def accepted(old: str) -> bool:
@@ -125,30 +125,37 @@ async def test_an_edit_is_worth_something_where_it_was_accepted_and_new(chat: Ch
     assert [text.split('"')[0] for text in texts] == ["value < low"] * 3 + ["kept = []"] * 2
     right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
     wrong = [int(at) for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
-    assert len(wrong) == 1 and made.edits[1][0] < wrong[0] < made.edits[1][1]  # by then the text says `value <= low`
+    assert len(wrong) == 2 and chat.decode([int(made.ids[wrong[0]])]) == " <"  # by then the text says `value <= low`
+    assert all(made.edits[1][0] < at < made.edits[1][1] for at in wrong)
 
 
-async def test_the_loss_raises_right_tokens_and_worthy_edits(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_the_loss_raises_right_tokens_and_lowers_useless_edits(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
     torch.manual_seed(0)
     decoder = initialise(Architecture("qwen3", len(words), 64, 64, 2, 2, 1, 32), 0)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
 
-    def measured() -> tuple[float, list[float]]:
+    def measured() -> tuple[float, float, float]:
         with torch.no_grad():
-            wrong, _ = drill.losses(decoder, [made, made], torch.device("cpu"))
-            of_edit = [-float(drill.losses(decoder, [only(made, number)], torch.device("cpu"))[1]) for number in (0, 4)]
-        return float(wrong), of_edit
+            wrong, useless = drill.losses(decoder, [made, made], torch.device("cpu"))
+            _, worthy = drill.losses(decoder, [only(made, 0)], torch.device("cpu"))
+        return float(wrong), float(useless), float(worthy)
 
     before = measured()
     for _ in range(8):
-        wrong, whole = drill.losses(decoder, [made, made], torch.device("cpu"))
+        wrong, useless = drill.losses(decoder, [made, made], torch.device("cpu"))
         optimizer.zero_grad()
-        (wrong + whole).backward()  # type: ignore[no-untyped-call]
+        (wrong + useless).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     after = measured()
     assert after[0] < 0.7 * before[0]
-    assert all(b > a for a, b in zip(before[1], after[1], strict=True))
+    assert before[2] == after[2] == 0.0  # what was worth something is left as it is
+
+
+def test_only_likely_tokens_of_a_useless_edit_are_pushed_down() -> None:
+    log_T = torch.log(torch.tensor([0.9, 0.01, 0.9, 0.9])).requires_grad_()
+    drill.against(log_T, torch.tensor([-1.0, -1.0, 0.0, 1.0])).backward()  # type: ignore[no-untyped-call]
+    assert log_T.grad is not None and log_T.grad.tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
 def only(made: drill.Lesson, number: int) -> drill.Lesson:

@@ -2,8 +2,8 @@
 
 Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
 the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. What no single token decides is learnt from whole edits: those that were
-accepted and new in their episode are imitated, those that change nothing or repeat an edit are made less likely.
+that the base edits as variously as before. What no single token decides, edits that change nothing or repeat one, is
+made less likely as a whole. Nothing is imitated: that would make the base repeat the edits that are easiest to write.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -45,7 +45,7 @@ from repodojo.train.pretrain.objective import Objective, rows
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_of, exercise
 
 PART = 64  # episodes that one engine plays at once
-WHOLE = 0.3  # weight of whole edits beside wrong tokens
+USELESS = 0.3  # weight of useless edits beside wrong tokens
 LIKELY = math.log(0.2)  # less likely tokens of a useless edit are left alone: pushed down, they took all others along
 
 
@@ -151,7 +151,7 @@ class _Notes:
             self.at += [len(self.ids) + spot.at for spot in found]
             self.right += [np.packbits(spot.right) for spot in found]
             self.edits.append((len(self.ids) + span[0], len(self.ids) + span[1]))
-            copied = all(spot.right[turn.action_ids[spot.at]] for spot in found)
+            copied = all(spot.possible for spot in found)
             self.worth.append(1.0 if accepted and edit not in self.tried else -1.0 if copied else 0.0)
         self.tried.add(edit)
 
@@ -193,9 +193,9 @@ def train(
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
         with autocast:
-            wrong, whole = losses(decoder, group, device, tokens=schedule.batch_tokens)
+            wrong, useless = losses(decoder, group, device, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
-        (wrong + WHOLE * whole + mixed * read).backward()  # type: ignore[no-untyped-call]
+        (wrong + USELESS * useless + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -207,7 +207,7 @@ def train(
 def losses(
     decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Per edit: -log P(right tokens throughout), and -log P of the whole edit times its worth.
+    """Per edit: -log P(right tokens throughout), and log P of the edit where it was useless.
 
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
@@ -226,9 +226,12 @@ def losses(
     token_T, worth_T = _worths(lessons, length)
     at_T = torch.from_numpy(token_T).to(device)
     log_T = decoder.logits(hidden[at_T - 1]).log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
-    weight_T = torch.from_numpy(worth_T).to(device)
-    weight_T = weight_T.where((weight_T > 0) | (log_T.detach() > LIKELY), 0.0)
-    return wrong, -(log_T * weight_T).sum() / edits
+    return wrong, against(log_T, torch.from_numpy(worth_T).to(device)) / edits
+
+
+def against(log_T: Tensor, worth_T: Tensor) -> Tensor:
+    """The sum of log P over the tokens of useless edits, as far as they are likely [T] -> []."""
+    return log_T[(worth_T < 0) & (log_T.detach() > LIKELY)].sum()
 
 
 def _worths(lessons: Sequence[Lesson], length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
