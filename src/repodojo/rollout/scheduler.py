@@ -46,7 +46,7 @@ class Scheduler:
         self._queue: deque[list[Member]] = deque()
         self._loads: list[tuple[int, int, str]] = []
         self._alarms: list[tuple[float, Literal["deadline", "grace"], Ticket]] = []
-        self._held = False
+        self.held = False
 
     # ------------------------------------------------------------ events
 
@@ -126,7 +126,7 @@ class Scheduler:
 
     def hold(self, held: bool) -> list[Action]:
         """While held, nothing is handed out (for a publication that waits until nobody plays)."""
-        self._held = held
+        self.held = held
         return self._hand_out()
 
     # ------------------------------------------------------------ questions
@@ -154,7 +154,7 @@ class Scheduler:
     def _hand_out(self) -> list[Action]:
         """Units of the queue, in its order, to the least loaded worker while that one has room."""
         actions: list[Action] = []
-        while self._queue and not self._held:
+        while self._queue and not self.held:
             unit = [member for member in self._queue[0] if member.state == "queued"]
             worker = self._least_loaded()
             if unit and (worker is None or not worker.has_room(len(unit))):
