@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from repodojo.inference.fake import FakeModel
 from repodojo.inference.toolcalls import render
 from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import Order
+from repodojo.rollout.worker import Slot
 from repodojo.sandbox.fake import FakeFactory, FakeSandbox
 from repodojo.train.loop import refuse_outage
 
@@ -62,12 +64,12 @@ class Pays:
         return Score(answer, "SandboxError" if answer is None else "")
 
 
-async def played(chat: ChatFormat, boxes: FakeFactory, reward: Any, retries: int = 2) -> Trajectory:
+async def played(chat: ChatFormat, boxes: FakeFactory, reward: Any, slot: Any = None) -> Trajectory:
     def says(call: Any) -> list[int]:
         return [*chat.encode(SUBMIT if EDIT in chat.decode(call.token_ids) else EDIT), chat.stop_ids[0]]
 
-    stage = Stage(boxes, reward, chat, default_tools(400), AgentLimits(4, 200, 4000), retries)
-    return await run_order(ORDER, TASK, ModelPolicy("model", FakeModel(says), chat), stage)
+    stage = Stage(boxes, reward, chat, default_tools(400), AgentLimits(4, 200, 4000))
+    return await run_order(ORDER, TASK, ModelPolicy("model", FakeModel(says), chat), stage, slot)
 
 
 async def test_a_scored_episode_and_what_the_reward_was_shown(chat: ChatFormat) -> None:
@@ -85,26 +87,29 @@ async def test_a_scored_episode_and_what_the_reward_was_shown(chat: ChatFormat) 
 
 
 @pytest.mark.parametrize(
-    ("outages", "answers", "tries"),
-    [(2, [1.0], 1), (0, [None, 1.0], 2), (0, [GradingError("x"), GradingError("x"), 1.0], 3)],
+    ("outages", "answers", "name"),
+    [(9, [], "SandboxError"), (0, [None], "SandboxError"), (0, [GradingError("gone")], "GradingError")],
 )
-async def test_outages_are_tried_again(chat: ChatFormat, outages: int, answers: list[Any], tries: int) -> None:
+async def test_an_outage_is_a_score_of_none(chat: ChatFormat, outages: int, answers: list[Any], name: str) -> None:
     reward = Pays(*answers)
     done = await played(chat, Shaky(outages), reward)
-    assert done.score.value == 1.0 and len(reward.asked) == tries and not reward.answers
-
-
-@pytest.mark.parametrize(
-    ("outages", "answers", "name"),
-    [(9, [], "SandboxError"), (0, [None] * 3, "SandboxError"), (0, [GradingError("gone")] * 3, "GradingError")],
-)
-async def test_an_outage_that_stays_is_a_score_of_none(
-    chat: ChatFormat, outages: int, answers: list[Any], name: str
-) -> None:
-    done = await played(chat, Shaky(outages), Pays(*answers))
     assert (done.score, done.stop_reason, done.changes) == (Score(None, name), "outage", {})
+    assert not reward.answers  # one attempt: whether there is another is the scheduler's to say
     with pytest.raises(OutageError, match=f"all of 1 episodes met an outage, the last: {name}"):
         refuse_outage([done])
+
+
+async def test_grading_holds_no_place_among_those_that_play(chat: ChatFormat) -> None:
+    places = asyncio.Semaphore(1)
+    taken: list[bool] = []
+
+    class Watches(Pays):
+        async def score(self, *given: Any) -> Score:
+            taken.append(places.locked())
+            return await super().score(*given)
+
+    done = await played(chat, Shaky(), Watches(1.0), Slot(places, lambda: taken.append(places.locked())))
+    assert taken == [True, False] and done.timings["started"] > 0 and done.timings["grading"] >= 0
 
 
 async def test_an_outage_never_enters_a_baseline(chat: ChatFormat) -> None:

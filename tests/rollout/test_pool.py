@@ -54,7 +54,7 @@ def test_workers_replaced_published_to_and_the_same_as_one_alone(tiny_store: Tas
 
         pool.submit(wanted)
         pool.publish(7, checkpoint.read_weights(tiny_model))
-        victim = max(pool._hands, key=lambda hand: len(hand.owed))
+        victim = max(pool._hands, key=lambda hand: len(pool.scheduler._workers[hand.name].tickets))
         os.kill(victim.process.pid, signal.SIGKILL)
         again = list(pool.results())
         assert by_id(again) == by_id(alone)  # replayed, each once

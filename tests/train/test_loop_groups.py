@@ -6,29 +6,45 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from repodojo.core.records import Score, Trajectory, Turn
+from repodojo.core.records import Group, Score, Trajectory, Turn
+from repodojo.rollout.actions import Play, Ticket, Whole
 from repodojo.rollout.groups import GroupQueue
 from repodojo.rollout.orders import Order
+from repodojo.rollout.pool import Finished
+from repodojo.rollout.rules import Rules
+from repodojo.rollout.scheduler import Scheduler
 from repodojo.train.config import load
 from repodojo.train.cursor import TaskCursor
 from repodojo.train.rl import Gathering
 
 
 class Backwards:
-    """A pool that answers last things first; `pays` gives the reward of an order."""
+    """A pool that plays last things first, under the real scheduler; `pays` gives the reward of an order."""
 
     def __init__(self, pays: Any) -> None:
-        self.pays, self.orders = pays, []  # type: ignore[var-annotated]
+        self.pays = pays
+        self.scheduler = Scheduler(Rules(max_staleness=9))
+        self.scheduler.join("only", slots=1000)
+        self.orders: dict[str, Order] = {}
+        self.given: list[Ticket] = []
 
-    def submit(self, orders: Sequence[Order]) -> None:
-        self.orders += orders
+    def submit_group(self, orders: Sequence[Order], *, need: int, version: int) -> None:
+        self.orders.update((order.id, order) for order in orders)
+        for action in self.scheduler.ask(orders[0].group_id, [o.id for o in orders], need=need, version=version):
+            assert isinstance(action, Play)
+            self.given += action.tickets
 
-    def results(self) -> Iterator[Trajectory]:
-        while self.orders:
-            order = self.orders.pop()
-            turn = Turn((1,), (2,), (-0.5,), (0,))
-            score = Score(self.pays(order))
-            yield Trajectory(order.id, order.task_id, order.group_id, "m", order.seed, (turn,), "submit", score)
+    def finished_groups(self) -> Iterator[Finished]:
+        while self.given:
+            for action in self.scheduler.finished(self.given.pop(), 0.0):
+                if isinstance(action, Whole):
+                    members = tuple(self.played(self.orders[name]) for name in action.kept)
+                    yield Finished(Group(action.group, members[0].task_id, members), action.stale)
+
+    def played(self, order: Order) -> Trajectory:
+        turn = Turn((1,), (2,), (-0.5,), (0,))
+        score = Score(self.pays(order))
+        return Trajectory(order.id, order.task_id, order.group_id, "m", order.seed, (turn,), "submit", score)
 
 
 def training(**others: Any) -> Any:
@@ -67,13 +83,13 @@ def test_groups_without_signal_are_refilled_a_bounded_number_of_rounds() -> None
 def test_a_group_that_is_too_old_is_dropped_and_replaced() -> None:
     run = training(**{"rollout.max_staleness": 1})
     queue = GroupQueue(Backwards(mixed))  # type: ignore[arg-type]
-    Gathering(run, queue, 0).ask_ahead(9)
+    Gathering(run, queue, 0).ask_ahead()
     assert queue.in_flight() == 3
     run.version = 1
     fresh = Gathering(run, queue, 1)
     assert [group.id for group in fresh.groups()] == ["rl/0/0", "rl/1/0", "rl/2/0"] and fresh.stale == 0
     fresh.settle()
-    fresh.ask_ahead(9)
+    fresh.ask_ahead()
     run.version = 3
     late = Gathering(run, queue, 2)
     assert [group.id for group in late.groups()] == ["rl/6/0", "rl/7/0", "rl/8/0"]
@@ -83,14 +99,12 @@ def test_a_group_that_is_too_old_is_dropped_and_replaced() -> None:
 def test_nothing_is_played_ahead_of_the_last_step_and_the_rest_is_taken_again() -> None:
     run = training(**{"rollout.max_staleness": 2})
     queue = GroupQueue(Backwards(mixed))  # type: ignore[arg-type]
-    gathered = Gathering(run, queue, 0)
-    gathered.ask_ahead(0)
-    assert queue.in_flight() == 0
-    gathered.ask_ahead(1)
-    assert queue.in_flight() == 3
-    gathered.ask_ahead(5)
-    assert queue.in_flight() == 6
-    list(gathered.groups())
+    last = run.config.rl.steps - 1
+    for step, ahead in ((last, 0), (last - 1, 3), (0, 6)):
+        gathered = Gathering(run, queue, step)
+        gathered.ask_ahead()
+        assert queue.in_flight() == ahead
+    assert len(list(gathered.groups())) == 3
     gathered.settle()
     state = run.cursor.give_back(run.in_flight.values())
-    assert state.returned == (3, 4, 5) and [draw.index for draw in state.take(4)[0]] == [3, 4, 5, 6]
+    assert state.returned == tuple(range(3, 9)) and [draw.index for draw in state.take(7)[0]] == [*range(3, 10)]

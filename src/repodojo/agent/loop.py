@@ -71,10 +71,12 @@ async def play(
             if reason is not None:
                 played.stop_reason = reason
                 break
+            asked = time.monotonic()
             act = await actor.act(Moment(ids, texts, room))
+            sampling = time.monotonic() - asked
             ids += act.token_ids
             calls, results, error = await _carry_out(act, tools, context)
-            played.turns.append(_turn(observation, act, calls, results, error))
+            played.turns.append(_turn(observation, act, calls, results, error, sampling))
             if context.submitted:
                 played.stop_reason = "submit"
                 break
@@ -120,7 +122,9 @@ async def _carry_out(act: Act, tools: Toolset, context: ToolContext) -> tuple[li
     return calls, results, ""
 
 
-def _turn(observation: list[int], act: Act, calls: list[ToolCall], results: list[ToolResult], error: str) -> Turn:
+def _turn(
+    observation: list[int], act: Act, calls: list[ToolCall], results: list[ToolResult], error: str, sampling: float
+) -> Turn:
     return Turn(
         observation_ids=tuple(observation),
         action_ids=act.token_ids,
@@ -130,4 +134,5 @@ def _turn(observation: list[int], act: Act, calls: list[ToolCall], results: list
         calls=tuple(calls),
         results=tuple(results),
         format_error=error,
+        seconds=sampling,
     )

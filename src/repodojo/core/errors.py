@@ -63,6 +63,10 @@ class GradingError(OutageError):
     """The grader itself failed: no verdict exists."""
 
 
+class DeadlineError(OutageError):
+    """An episode was not over at its deadline and was cancelled."""
+
+
 class ToolFormatError(RepodojoError):
     """The model wrote a tool call that cannot be carried out; fed back to it, never raised past the agent loop.
 

@@ -137,6 +137,7 @@ class Turn:
 
     observation_ids: tokens appended before sampling (the prompt, for the first turn); never trained on
     action_ids, logprobs, versions: T sampled tokens, their log-probabilities and the policy version of each
+    seconds: wall-clock of the sampling (waiting in the engine's queue and prefill included)
     """
 
     observation_ids: tuple[int, ...]
@@ -147,6 +148,7 @@ class Turn:
     calls: tuple[ToolCall, ...] = ()
     results: tuple[ToolResult, ...] = ()
     format_error: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ class Trajectory:
     """One episode, from prompt to score.
 
     `changes` maps each changed path to its new text (None where it was deleted); `diff` is the same for readers.
+    `timings`: "started" is when it began to play (Unix time), "grading" the seconds that its score took.
     """
 
     id: str
@@ -186,6 +189,7 @@ class Trajectory:
     changes: Mapping[str, str | None] = field(default_factory=dict)
     seconds: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
 
     def token_ids(self) -> list[int]:
         """All tokens in order, prompt first (length N)."""

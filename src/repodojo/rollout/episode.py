@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
+import time
 from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from repodojo.agent.loop import AgentLimits, Played, play
@@ -26,27 +27,37 @@ class Stage:
     chat: ChatFormat
     tools: Toolset
     limits: AgentLimits
-    retries: int = 2
     memo: MutableMapping[tuple[str, str], ExecResult] | None = field(default_factory=dict)
 
 
-async def run_order(order: Order, task: Task, policy: Policy, stage: Stage) -> Trajectory:
-    """Play until there is a score, `retries` times more after outages; then a score of None that names the last."""
-    error: OutageError | None = None
-    played = Played(stop_reason="outage")
-    for _ in range(stage.retries + 1):
-        try:
+async def run_order(
+    order: Order, task: Task, policy: Policy, stage: Stage, slot: AbstractAsyncContextManager[object] | None = None
+) -> Trajectory:
+    """One attempt, played and scored; a score of None that names the outage where it met one.
+
+    `slot` is held while the episode plays and given back before it is graded, so that grading holds nobody up.
+    """
+    played, started = Played(stop_reason="outage"), 0.0
+    try:
+        async with slot or nullcontext():
+            started = time.time()
             played, base = await _play(task, policy, order, stage)
-            trajectory = _trajectory(order, policy.name, played, Score(None), base)
-            score = await stage.reward.score(task, played.changes, trajectory)
-            if score.value is not None:
-                return replace(trajectory, score=score)
-            error = OutageError(score.error)
-        except OutageError as outage:
-            error = outage
-            await asyncio.sleep(0)
-    name = error.cause if type(error) is OutageError else type(error).__name__
-    return _trajectory(order, policy.name, Played(played.turns, "outage"), Score(None, name), {})
+        trajectory = _trajectory(order, policy.name, played, Score(None), base)
+        grading = time.monotonic()
+        score = await stage.reward.score(task, played.changes, trajectory)
+        timings = {"started": started, "grading": time.monotonic() - grading}
+        trajectory = replace(trajectory, score=score, timings=timings)
+        if score.value is not None:
+            return trajectory
+        error = score.error
+    except OutageError as outage:
+        error = outage.cause if type(outage) is OutageError else type(outage).__name__
+    return _trajectory(order, policy.name, Played(played.turns, "outage"), Score(None, error), {})
+
+
+def unplayed(order: Order, error: str) -> Trajectory:
+    """What stands for an episode that nobody brought back."""
+    return _trajectory(order, order.policy, Played(stop_reason="outage"), Score(None, error), {})
 
 
 async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple[Played, Mapping[str, str]]:

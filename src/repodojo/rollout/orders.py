@@ -13,7 +13,7 @@ MODEL = "model"
 
 @dataclass(frozen=True)
 class Order:
-    """One episode to play. Orders of a group go to one worker, so that its prompt is computed once."""
+    """One episode to play. Orders of a group go to one worker (see Rules.spread), so its prompt is computed once."""
 
     id: str
     task_id: str
@@ -34,7 +34,6 @@ class PoolSettings:
     box: Limits = field(default_factory=Limits)
     observation_chars: int = 400
     concurrency: int = 64
-    retries: int = 2
     memo_tests: bool = True
     allow_unisolated: bool = False
     threads: int = 1

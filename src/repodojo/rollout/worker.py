@@ -7,8 +7,10 @@ import queue
 import shutil
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,15 @@ from repodojo.core.errors import RepodojoError
 from repodojo.core.recent import Recent
 from repodojo.core.records import Task
 from repodojo.inference.chat import ChatFormat
+from repodojo.rollout.actions import Ticket
 from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
 
 REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
 
-# Messages to a worker: ("play", [Order]), ("publish", version, path), ("stop",). From it: ("ready",), ("done",
-# Trajectory), ("published", version), ("failed", exception or text).
+# Messages to a worker: ("play", [(Order, Ticket)]), ("cancel", [Ticket]), ("publish", version, path), ("stop",). From
+# it: ("ready",), ("started", Ticket, time), ("done", Ticket, Trajectory), ("gone", Ticket) for what was cancelled,
+# ("published", version), ("failed", exception or text). Times are of the machine's monotonic clock.
 
 
 def main(connection: Connection, settings: PoolSettings) -> None:
@@ -68,6 +72,20 @@ class Outbox:
                 return
 
 
+class Slot:
+    """One of the places at which episodes play; tells when it was got."""
+
+    def __init__(self, places: asyncio.Semaphore, tell: Callable[[], None]) -> None:
+        self._places, self._tell = places, tell
+
+    async def __aenter__(self) -> None:
+        await self._places.acquire()
+        self._tell()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.release()
+
+
 class Worker:
     """Plays orders as they come and sends back each trajectory when it is scored."""
 
@@ -90,7 +108,7 @@ class Worker:
         self.tasks: dict[str, Task] = {}
         self.policies: dict[tuple[str, float], Policy] = {}
         self.free = asyncio.Semaphore(settings.concurrency)
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: dict[Ticket, asyncio.Task[None]] = {}
         self.stage = self._stage()
 
     def _stage(self) -> Stage:
@@ -105,7 +123,7 @@ class Worker:
         boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
         reward = TestReward(boxes, cache=VerdictCache())
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
-        return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, s.retries, memo)
+        return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, memo)
 
     async def serve(self) -> None:
         """Until told to stop, or until the parent is gone."""
@@ -134,10 +152,14 @@ class Worker:
 
     def _obey(self, message: tuple[Any, ...]) -> None:
         if message[0] == "play":
-            for order in message[1]:
-                task = asyncio.create_task(self._play(order))
-                self.running.add(task)
-                task.add_done_callback(self._finished)
+            for order, ticket in message[1]:
+                task = asyncio.create_task(self._play(order, ticket))
+                self.running[ticket] = task
+                task.add_done_callback(partial(self._finished, ticket))
+        elif message[0] == "cancel":
+            for ticket in message[1]:
+                if ticket in self.running:  # else it is over, and was told of
+                    self.running[ticket].cancel()
         elif message[0] == "publish":
             from repodojo.inference import checkpoint
 
@@ -145,17 +167,19 @@ class Worker:
             self.engine.publish(message[1], checkpoint.read_weights(self.weights))
             self.outbox.put(("published", message[1]))
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         """What is no outage is a fault of ours: tell, so that the run stops instead of learning from it."""
-        self.running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        del self.running[ticket]
+        if task.cancelled():
+            self.outbox.put(("gone", ticket))
+        elif (error := task.exception()) is not None:
             text = error if isinstance(error, RepodojoError) else "".join(traceback.format_exception(error))
             self.outbox.put(("failed", text))
 
-    async def _play(self, order: Order) -> None:
-        async with self.free:
-            trajectory = await run_order(order, self.tasks[order.task_id], self._policy(order), self.stage)
-        self.outbox.put(("done", trajectory))
+    async def _play(self, order: Order, ticket: Ticket) -> None:
+        slot = Slot(self.free, lambda: self.outbox.put(("started", ticket, time.monotonic())))
+        trajectory = await run_order(order, self.tasks[order.task_id], self._policy(order), self.stage, slot)
+        self.outbox.put(("done", ticket, trajectory))
 
     def _policy(self, order: Order) -> Policy:
         key = (order.policy, order.temperature)
@@ -168,8 +192,9 @@ class Worker:
         return self.policies[key]
 
     async def _end(self) -> None:
-        for task in list(self.running):
+        running = list(self.running.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self.running, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         await self.engine.aclose()
         await self.stage.boxes.close()

@@ -73,6 +73,26 @@ RULES = (
         lambda c: "rl" in c.run.stages,
         'run.stages has no "rl", and only that stage compares groups or runs ahead of the learner',
     ),
+    Needs(
+        ("rollout.take", "rollout.publish"),
+        lambda c: "rl" in c.run.stages and c.rollout.max_staleness > 0,
+        "with rollout.max_staleness = 0 every group is waited for before the weights change",
+    ),
+    Needs(
+        ("rollout.redundancy",),
+        lambda c: "rl" in c.run.stages,
+        'run.stages has no "rl", and only that stage compares groups',
+    ),
+    Needs(
+        ("rollout.finish",),
+        lambda c: "rl" in c.run.stages and c.rollout.redundancy > 0,
+        "with rollout.redundancy = 0 every member of a group is waited for",
+    ),
+    Needs(
+        ("rollout.retry_share",),
+        lambda c: c.rollout.retries > 0,
+        "with rollout.retries = 0 nothing is tried again",
+    ),
     Needs(("run.wandb_project",), lambda c: "wandb" in c.run.trackers, 'run.trackers lacks "wandb"'),
     Needs(
         ("rl.clip_low", "rl.clip_high"),

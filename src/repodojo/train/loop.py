@@ -92,7 +92,13 @@ class Training:
     def publish(self, learner: Learner) -> None:
         """New weights to every worker, as a new policy version."""
         self.version += 1
-        self.pool.publish(self.version, learner.weights())
+        drain = self.config.rollout.publish == "drained"
+        self.pool.publish(self.version, learner.weights(), drain=drain)
+
+    def scheduling(self) -> dict[str, int]:
+        """What the scheduler did so far: retries, deadlines_missed, cancelled, stale_groups, hung_workers."""
+        names = ("retries", "deadlines_missed", "cancelled", "stale_groups", "hung_workers")
+        return {f"scheduler_{name}": self.pool.scheduler.counts[name] for name in names}
 
     def checkpoint(self, name: str, learner: Learner) -> None:
         """Write weights and optimiser; it counts once a commit names it."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from repodojo.algorithms.batches import assemble, has_signal
 from repodojo.core.records import Group, Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.groups import GroupQueue
 from repodojo.rollout.pool import group_orders
+from repodojo.rollout.rules import Pace
 from repodojo.train import measure, setup
 from repodojo.train.config import recipe_of
 from repodojo.train.loop import Training, refuse_outage
@@ -20,7 +22,7 @@ def run(training: Training) -> None:
     """Steps until the configured number is done; each is committed, so a kill costs one step at most."""
     config = training.config
     learner = training.resumed_learner("rl", _optimizer(training))
-    queue = GroupQueue(training.pool)
+    queue = GroupQueue(training.pool, config.rollout.take)
     first = training.run.state.step if training.run.state.stage == "rl" else 0
     training.watcher.phase("reinforcement learning", config.rl.steps)
     training.watcher.advance(first)
@@ -32,12 +34,19 @@ def run(training: Training) -> None:
         refuse_outage(gathered.seen)
         sampled = time.monotonic()
         assembled = assemble(groups, recipe, training.version)
-        gathered.ask_ahead(config.rl.steps - step - 1)
-        metrics = learner.rl_step(assembled.batch, recipe, config.rl.minibatches) if assembled.batch.samples else {}
+        gathered.ask_ahead()
+        metrics: Mapping[str, float] = {}
+        with training.pool.serving() if queue.in_flight() else contextlib.nullcontext():
+            if assembled.batch.samples:
+                metrics = learner.rl_step(assembled.batch, recipe, config.rl.minibatches)
+        learned = time.monotonic()
         training.publish(learner)
         training.run.add(gathered.seen, stage="rl", step=step)
-        times = {"rollout_seconds": sampled - started, "learn_seconds": time.monotonic() - sampled}
+        ended = time.monotonic()
+        times = {"rollout_seconds": sampled - started, "learn_seconds": ended - sampled}
+        times["publish_seconds"] = ended - learned
         counts = {"groups": len(groups), "groups_tried": gathered.tried, "groups_stale": gathered.stale}
+        counts.update(training.scheduling())
         values = {**training.describe(gathered.seen), **metrics, **times, **counts}
         training.log("rl", step, values)
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
@@ -77,53 +86,61 @@ class Gathering:
         self.training, self.queue, self.step = training, queue, step
         self.config = training.config
         self.recipe = recipe_of(training.config)
+        self.pace = Pace(self.config.rl.groups_per_step, self.config.rollout.max_staleness)
+        self.steps_left = self.config.rl.steps - step - 1
         self.seen: list[Trajectory] = []
-        self.tried = self.stale = 0
+        self.taken: list[str] = []
+        self.stale = 0
 
     def groups(self) -> Iterator[Group]:
         """Groups with signal, at most `groups_per_step`."""
         wanted = self.config.rl.groups_per_step
         kept = 0
         for _ in range(self.config.rl.max_refills + 1):
-            self._ask(max(wanted - kept - self.queue.in_flight(), 0))
+            self._ask(self.pace.gathering(kept, self.queue.in_flight(), self.steps_left))
             for group in self._take(wanted - kept):
                 kept += 1
                 yield group
             if kept >= wanted:
                 return
 
+    @property
+    def tried(self) -> int:
+        """Groups taken, with signal or without."""
+        return len(self.taken)
+
     def _take(self, count: int) -> Iterator[Group]:
-        for taken in self.queue.take(count, lambda _: None):
-            group = taken.group()
-            self.tried += 1
+        for wanted in self.queue.take(count):
+            group = wanted.group
+            assert group is not None  # it was taken
+            self.taken.append(group.id)
             self.seen += group.trajectories
-            if self.training.version - taken.version > self.config.rollout.max_staleness:
+            if wanted.stale or self.training.version - wanted.version > self.config.rollout.max_staleness:
                 self.stale += 1
             elif not self.recipe.drop_no_signal or has_signal(group, self.recipe):
                 yield group
 
-    def ask_ahead(self, steps_left: int) -> None:
+    def ask_ahead(self) -> None:
         """With staleness allowed, the next steps' groups are played while the learner works; none past the last."""
-        ahead = min(self.config.rollout.max_staleness, steps_left) * self.config.rl.groups_per_step
-        self._ask(max(ahead - self.queue.in_flight(), 0))
+        self._ask(self.pace.learning(self.queue.in_flight(), self.steps_left))
 
     def _ask(self, count: int) -> None:
         if not count:
             return
-        training = self.training
+        training, rollout = self.training, self.config.rollout
         draws, training.cursor = training.cursor.take(count)
         for draw in draws:
             orders = group_orders(
                 [draw.task_id],
-                size=self.config.rollout.group_size,
+                size=rollout.group_size + rollout.redundancy,
                 prefix=f"rl/{draw.index}",
                 seed=self.config.run.seed,
-                temperature=self.config.rollout.temperature,
+                temperature=rollout.temperature,
             )
             training.in_flight[orders[0].group_id] = draw
-            self.queue.ask(orders, training.version)
+            self.queue.ask(orders, training.version, need=rollout.group_size)
 
     def settle(self) -> None:
         """What was seen is no longer in flight; the rest will be taken again by a resumed run."""
-        for trajectory in self.seen:
-            self.training.in_flight.pop(trajectory.group_id, None)
+        for group_id in self.taken:
+            self.training.in_flight.pop(group_id, None)

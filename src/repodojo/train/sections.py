@@ -84,7 +84,22 @@ class Rollout(Section):
     group_size: int = _at(8, "episodes of one task that are compared with each other", ge=2)
     temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)
     max_staleness: int = _at(0, "policy versions an episode may lag behind; 0 is synchronous", ge=0)
+    take: Literal["asked", "finished"] = _at(
+        "asked", "which group a step takes next: the oldest, or the first complete"
+    )
+    publish: Literal["in-flight", "drained"] = _at(
+        "in-flight", "when new weights are loaded: in the middle of episodes, or once those in progress are over"
+    )
+    spread: Literal["group", "member"] = _at(
+        "group", "what goes to one worker: a whole group, whose prompt is computed once, or each member by load"
+    )
+    redundancy: int = _at(0, "episodes started beyond group_size; a group is complete with group_size of them", ge=0)
+    finish: Literal["first", "stratified"] = _at(
+        "first", "which make the group: the first to finish (short ones are favoured), or no rank more than another"
+    )
+    deadline: float = _at(0.0, "seconds after which an episode is cancelled and tried again; 0: none", ge=0)
     retries: int = _at(2, "attempts after an outage before the episode is given up", ge=0)
+    retry_share: float = _at(0.5, "most attempts after outages in all, as a share of the episodes asked for", ge=0)
 
 
 class Rft(Section):

@@ -17,6 +17,7 @@ from repodojo.inference.chat import ChatFormat
 from repodojo.inference.checkpoint import architecture
 from repodojo.rollout.orders import PoolSettings
 from repodojo.rollout.pool import WorkerPool
+from repodojo.rollout.rules import Rules
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
 from repodojo.train.config import Config
@@ -54,15 +55,27 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         box=Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb),
         observation_chars=OBSERVATION_CHARS,
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
-        retries=config.rollout.retries,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
     )
 
 
+def rules(config: Config) -> Rules:
+    """What the scheduler of a run's workers goes by."""
+    given = config.rollout
+    return Rules(
+        max_staleness=given.max_staleness,
+        retries=given.retries,
+        retry_share=given.retry_share,
+        deadline=given.deadline,
+        finish=given.finish,
+        spread=given.spread,
+    )
+
+
 def open_pool(config: Config, model: Path | None = None) -> WorkerPool:
     """Workers that are not started yet."""
-    return WorkerPool(pool_settings(config, model), config.rollout.workers)
+    return WorkerPool(pool_settings(config, model), config.rollout.workers, rules(config))
 
 
 async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
