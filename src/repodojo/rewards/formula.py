@@ -41,6 +41,11 @@ class Formula:
         """The process scores that are needed."""
         return tuple(dict.fromkeys([*self.weights, *self.gates]))
 
+    def names(self) -> tuple[str, ...]:
+        """Every part that is worked out."""
+        own = ["checks"] if self.checks else []
+        return tuple(dict.fromkeys([*own, *self.process(), *self.partial]))
+
     def value(self, solved: bool, parts: Mapping[str, float]) -> float:
         """The reward. A part that is missing counts as 0."""
         if not solved:
@@ -51,4 +56,4 @@ class Formula:
 
 
 def _total(weights: Mapping[str, float], parts: Mapping[str, float]) -> float:
-    return sum(weight * parts.get(name, 0.0) for name, weight in weights.items())
+    return sum((weight * parts.get(name, 0.0) for name, weight in weights.items()), 0.0)
