@@ -25,11 +25,13 @@ def run(training: Training) -> None:
     training.watcher.phase("reinforcement learning", config.rl.steps)
     training.watcher.advance(first)
     recipe = recipe_of(config)
+    training.guard.refuse()
     for step in range(first, config.rl.steps):
         started = time.monotonic()
         gathered = Gathering(training, queue, step)
         groups = list(gathered.groups())
         refuse_outage(gathered.seen)
+        gathered.seen, groups = training.guard.judge(gathered.seen, groups)
         sampled = time.monotonic()
         assembled = assemble(groups, recipe, training.version)
         gathered.ask_ahead(config.rl.steps - step - 1)
@@ -38,7 +40,13 @@ def run(training: Training) -> None:
         training.run.add(gathered.seen, stage="rl", step=step)
         times = {"rollout_seconds": sampled - started, "learn_seconds": time.monotonic() - sampled}
         counts = {"groups": len(groups), "groups_tried": gathered.tried, "groups_stale": gathered.stale}
-        values = {**training.describe(gathered.seen), **metrics, **times, **counts}
+        values = {
+            **training.describe(gathered.seen),
+            **training.guard.metrics(gathered.seen),
+            **metrics,
+            **times,
+            **counts,
+        }
         training.log("rl", step, values)
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
         name = f"rl-{step + 1:05d}"
@@ -48,6 +56,7 @@ def run(training: Training) -> None:
         gathered.settle()
         training.commit("rl", step + 1, checkpoint=name)
         training.run.prune(config.run.keep_checkpoints, spare=("rft",))
+        training.guard.refuse()
     training.commit("rl-done", 0)
 
 
@@ -60,7 +69,9 @@ def evaluate(training: Training, step: int) -> None:
             pool, tasks, attempts=config.eval.attempts, seed=config.run.seed, name=f"eval/{step + 1}"
         )
     training.run.add(found, stage="eval", step=step)
-    training.log("eval", step, training.describe(found))
+    values = training.describe(found)
+    training.log("eval", step, values)
+    training.guard.checked(values["solve_rate"])
 
 
 def _optimizer(training: Training) -> OptimizerSettings:
@@ -94,7 +105,7 @@ class Gathering:
 
     def _take(self, count: int) -> Iterator[Group]:
         for taken in self.queue.take(count, lambda _: None):
-            group = taken.group()
+            group = self.training.guard.screen_group(taken.group())
             self.tried += 1
             self.seen += group.trajectories
             if self.training.version - taken.version > self.config.rollout.max_staleness:
