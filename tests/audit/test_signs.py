@@ -183,6 +183,9 @@ CLAMP = MODULE.replace("x < low", "x <= low")
         (MODULE.replace("The arithmetic mean", "A mean"), False),  # no test of this task
         ("import os\n\n" + MODULE.replace("return x\n", "return int(x)\n"), False),
         (MODULE.replace("return low", "return (low"), False),
+        (MODULE.replace('    3\n    """', '    3\n    >>> 1\n    1\n    """'), True),
+        (MODULE.replace('"""\n    if x', '"""\n    assert low\n    if x'), False),
+        (MODULE[: MODULE.index("def clamp")] + MODULE[MODULE.index("def mean") :], True),
     ],
 )
 def test_a_rewritten_example_of_the_task_is_a_sign(after: str, suspicious: bool) -> None:
