@@ -13,7 +13,7 @@ from repodojo.core.records import Environment, Gold, Grader, Source, Task, ToolC
 from repodojo.core.records import Score as Verdict
 from repodojo.rewards import intermediate, linting
 from repodojo.rewards.formula import Formula
-from repodojo.rewards.process import SCORES
+from repodojo.rewards.process import SCORES, habits
 from repodojo.rewards.process.work import Work, added, touched_lines
 
 GOLD = "--- a/tiny/sums.py\n+++ b/tiny/sums.py\n@@ -1 +1 @@\n-    if x <= low:\n+    if x < low:\n"
@@ -52,6 +52,27 @@ async def test_findings_that_were_there_before_cost_nothing() -> None:
         TASK, base, {"a.py": "x = 1\nimport os, sys\n"}, configuration={"ruff.toml": 'lint.select = ["E401"]\n'}
     )
     assert await SCORES["style"](kept) == 1.0
+
+
+QUOTES = "a = ['x', 'y', 'z']\nb = {'k': 'v'}\nif a:\n    c = 'd'\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "breaks"),
+    [
+        ("e = 'f'", 0),
+        ('e = "f"', 1),
+        ('e = "it\'s"', 0),  # the other mark, for a reason
+        ("e = '" + "f" * 90 + "'", 1),
+        ("e = (", 0),
+    ],
+)
+def test_a_line_breaks_a_habit_of_its_file(line: str, breaks: int) -> None:
+    after = f"{QUOTES}{line}\n"
+    assert habits.broken(QUOTES, after, added(QUOTES, after)) == breaks
+    assert habits.broken("", after, added("", after)) == 0
+    tabs = "".join(f"if {n}:\n\tx = {n}\n" for n in range(6))
+    assert habits.broken(tabs, tabs + "if 7:\n    x = 7\n", [(12, 14)]) == 1
 
 
 async def test_reuse_sees_a_copy_under_other_names_and_not_a_move() -> None:
