@@ -15,7 +15,7 @@ from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
 from repodojo.rollout.pool import WorkerPool
-from repodojo.train import setup
+from repodojo.train import measure, setup
 from repodojo.train.cursor import Draw, TaskCursor
 from repodojo.train.events import Silent, Watcher
 from repodojo.train.guard import Guard
@@ -134,14 +134,8 @@ class Training:
             "tokens_sampled": sum(len(turn.action_ids) for turn in turns) / count,
             "format_error_rate": share([turn.format_error for turn in turns], len(turns)),
             "tool_error_rate": share([result.error for result in results], len(results)),
-            **_parts(scored, setup.formula(self.config).names()),
+            **measure.part_means(scored, setup.formula(self.config).names()),
         }
-
-
-def _parts(scored: Sequence[Trajectory], names: Sequence[str]) -> dict[str, float]:
-    """The mean of each part of a composed reward, over the episodes for which it was worked out."""
-    known = {name: [t.score.parts[name] for t in scored if name in t.score.parts] for name in names}
-    return {f"part_{name}": sum(values) / len(values) for name, values in known.items() if values}
 
 
 def refuse_outage(trajectories: Sequence[Trajectory]) -> None:
