@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +10,9 @@ from repodojo.cli import main
 from repodojo.tasks.store import TaskStore
 
 
-def test_parts_and_mean_reward_are_printed(
-    tiny_store: TaskStore, tiny_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_parts_and_mean_reward_are_printed(tiny_store: TaskStore, capsys: pytest.CaptureFixture[str]) -> None:
     own = ["--set", "reward.weights={size = 0.2}", "--set", "sandbox.allow_unisolated=true"]
-    own += [
-        "--set",
-        f"model.path={json.dumps(str(tiny_model))}",
-        "--set",
-        "agent.max_turns=4",
-        "--set",
-        "agent.context=focus",
-    ]
+    own += ["--set", "agent.max_turns=4"]
     counts = ["--split", "train", "--tasks", "2", "--attempts", "4", "--seed", "1"]
     with pytest.raises(SystemExit) as ended:
         main(["eval", str(tiny_store.path), "--policy", "tested-search", *counts, *own, "--json"])

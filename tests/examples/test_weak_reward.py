@@ -15,8 +15,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "weak_reward.py"
 CHEATS = ("another test runner", "an early exit")
 
 
-def test_what_a_weak_reward_pays_the_monitor_withholds(tmp_path: Path, tiny_store: TaskStore, tiny_model: Path) -> None:
-    arguments = ["--store", tiny_store.path, "--model", tiny_model, "--out", tmp_path, "--steps", 1, "--tasks", 2]
+def test_what_a_weak_reward_pays_the_monitor_withholds(tmp_path: Path, tiny_store: TaskStore) -> None:
+    arguments = ["--store", tiny_store.path, "--out", tmp_path, "--steps", 1, "--tasks", 2]
     command = [sys.executable, EXAMPLE, *arguments, "--allow-unisolated"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ import pytest
 from repodojo.audit.monitor.monitor import SIGNS, Monitor, Watch
 from repodojo.cli import main
 from repodojo.core.errors import RunError
-from repodojo.core.records import Group, Score, Task, ToolResult, Trajectory, Turn
+from repodojo.core.records import Group, Score, Task, ToolCall, ToolResult, Trajectory, Turn
 from repodojo.dashboard.report import write_report
 from repodojo.inference import checkpoint
 from repodojo.rollout.pool import WorkerPool, group_orders
@@ -137,11 +137,9 @@ def play(run: RunDir, watch: guard.Guard, number: int, seen: list[Trajectory]) -
     return values
 
 
-def test_a_jump_is_withheld_stops_the_run_and_goes_on_by_a_persons_word(
-    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
-) -> None:
+def test_a_jump_is_withheld_stops_the_run_and_goes_on_by_a_persons_word(tmp_path: Path, tiny_store: TaskStore) -> None:
     task = tiny_store.tasks()[0]
-    with create(tmp_path / "run", tiny_store, tiny_model) as run:
+    with create(tmp_path / "run", tiny_store, tmp_path) as run:
         watch = guard.Guard(run, tiny_store.tasks())
         for number in range(6):
             assert play(run, watch, number, step(number, task, 2))["quarantined"] == 0
@@ -162,10 +160,10 @@ def test_a_jump_is_withheld_stops_the_run_and_goes_on_by_a_persons_word(
         guard.Guard(run, tiny_store.tasks()).refuse()
 
 
-def test_a_held_out_check_ends_a_jump_or_stops_the_run(tmp_path: Path, tiny_store: TaskStore, tiny_model: Path) -> None:
+def test_a_held_out_check_ends_a_jump_or_stops_the_run(tmp_path: Path, tiny_store: TaskStore) -> None:
     task = tiny_store.tasks()[0]
     for name, rate, stops in (("honest", 0.7, False), ("cheat", 0.1, True)):
-        with create(tmp_path / name, tiny_store, tiny_model, "rl.eval_every=1") as run:
+        with create(tmp_path / name, tiny_store, tmp_path, "rl.eval_every=1") as run:
             watch = guard.Guard(run, tiny_store.tasks())
             for number in range(6):
                 play(run, watch, number, step(number, task, 2))
@@ -181,11 +179,9 @@ def test_a_held_out_check_ends_a_jump_or_stops_the_run(tmp_path: Path, tiny_stor
                 assert play(run, watch, 7, step(7, task, 9))["quarantined"] == 0
 
 
-def test_a_collapse_withholds_what_was_paid_without_tests(
-    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
-) -> None:
+def test_a_collapse_withholds_what_was_paid_without_tests(tmp_path: Path, tiny_store: TaskStore) -> None:
     task = tiny_store.tasks()[0]
-    with create(tmp_path / "run", tiny_store, tiny_model) as run:
+    with create(tmp_path / "run", tiny_store, tmp_path) as run:
         watch = guard.Guard(run, tiny_store.tasks())
         for number in range(6):
             play(run, watch, number, step(number, task, 5))
@@ -193,11 +189,28 @@ def test_a_collapse_withholds_what_was_paid_without_tests(
         assert (values["quarantined"], values["sign_collapse"]) == (5, 5)
 
 
-def test_reporting_only_withholds_nothing_and_off_sees_nothing(
-    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
+def test_a_step_of_cheats_alone_stops_the_run_and_a_release_lets_it_go_on(
+    tmp_path: Path, tiny_store: TaskStore
 ) -> None:
     task = tiny_store.tasks()[0]
-    with create(tmp_path / "told", tiny_store, tiny_model, "monitor.withhold=false") as run:
+    look = ToolCall("bash", {"command": "git log"})
+
+    def digging(number: int) -> list[Trajectory]:
+        return [replace(t, turns=(replace(t.turns[0], calls=(look,)),)) for t in step(number, task, 4)]
+
+    with create(tmp_path / "run", tiny_store, tmp_path) as run:
+        watch = guard.Guard(run, tiny_store.tasks())
+        assert play(run, watch, 0, digging(0))["sign_history"] == 10
+        with pytest.raises(RunError, match="every reward of this step"):
+            watch.refuse()
+        assert guard.release(run, ["rl/0/0", "rl/0/0"]) == ["rl/0/0"]
+        watch.refuse()
+        assert play(run, watch, 1, digging(1))["quarantined"] == 0  # the same look at the same task is allowed now
+
+
+def test_reporting_only_withholds_nothing_and_off_sees_nothing(tmp_path: Path, tiny_store: TaskStore) -> None:
+    task = tiny_store.tasks()[0]
+    with create(tmp_path / "told", tiny_store, tmp_path, "monitor.withhold=false") as run:
         watch = guard.Guard(run, tiny_store.tasks())
         for number in range(6):
             play(run, watch, number, step(number, task, 2))
@@ -205,6 +218,6 @@ def test_reporting_only_withholds_nothing_and_off_sees_nothing(
         assert (values["quarantined"], values["sign_jump"]) == (0, 9)
         watch.refuse()
         assert len(guard.entries(run)) == 9
-    with create(tmp_path / "off", tiny_store, tiny_model, "monitor.enabled=false") as run:
+    with create(tmp_path / "off", tiny_store, tmp_path, "monitor.enabled=false") as run:
         watch = guard.Guard(run, tiny_store.tasks())
         assert [play(run, watch, number, step(number, task, number)) for number in range(9)] == [{}] * 9

@@ -113,7 +113,7 @@ class Guard:
         for line in lines[self._obeyed :]:
             if line["id"] in ALARMS:
                 monitor.series.release(line["id"])
-            else:
+            elif self._run.query("id = ?", (line["id"],)):  # a row of work that did not finish is gone after a resume
                 monitor.allow(self._run.load(line["id"]))
         self._obeyed = len(lines)
 
@@ -155,12 +155,13 @@ def entries(run: RunDir) -> list[Entry]:
 def release(run: RunDir, names: Sequence[str]) -> list[str]:
     """Release episodes by id, and alarms by name with the episodes that only they made suspicious; returns the ids."""
     known = {entry.id: entry for entry in entries(run)}
+    alarms = {name for name in names if name in ALARMS}
     freed: list[str] = []
     for name in names:
         if name not in known and name not in ALARMS:
             raise RunError(f"{name!r} is not in quarantine", way_out=f"see: repodojo monitor {run.path}")
         if name in ALARMS:
-            freed += [e.id for e in known.values() if {sign.name for sign in e.signs} == {name} and not e.released]
+            freed += [e.id for e in known.values() if {s.name for s in e.signs} <= alarms and not e.released]
         freed.append(name)
     for name in dict.fromkeys(freed):
         append_line(run.path / RELEASES, json.dumps({"id": name, "commit": run.state.commit}))
@@ -169,6 +170,6 @@ def release(run: RunDir, names: Sequence[str]) -> list[str]:
 
 def released_episodes(run: RunDir, stage: str) -> Iterator[Trajectory]:
     """Released episodes of a stage, with the reward that they had."""
-    for line in releases(run.path):
-        if line["id"] not in ALARMS and run.query("id = ? AND stage = ?", (line["id"], stage)):
-            yield released(run.load(line["id"]))
+    for name in dict.fromkeys(line["id"] for line in releases(run.path)):
+        if run.query("id = ? AND stage = ?", (name, stage)):
+            yield released(run.load(name))
