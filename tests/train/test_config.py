@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from repodojo.algorithms.recipes import recipe
 from repodojo.core.errors import ConfigError
+from repodojo.rewards.checks import Check
 from repodojo.train.config import NAMES, Config, describe, dump, idle_reason, load, recipe_of
 
 
@@ -71,6 +72,35 @@ def test_a_wrong_value_names_the_setting(override: str) -> None:
     assert override.partition("=")[0] in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("reward.weights={stile = 0.1}", "did you mean 'style'"),
+        ("reward.partial={hiden = 0.1}", "did you mean 'hidden'"),
+        ("reward.weights={hidden = 0.1}", "unknown part 'hidden'"),
+        ("reward.weights={style = 0.0}", "would do nothing"),
+        ("reward.partial={checks = 0.1}", "there are no reward.checks"),
+        ('reward.checks=[{comand = "true"}]', "reward.checks"),
+        ("monitor.signs=history,jumps", "monitor.signs"),
+    ],
+)
+def test_a_part_that_is_unknown_or_idle_is_refused(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, [override])
+    assert said in str(caught.value)
+
+
+def test_checks_and_weights_are_read_from_a_file_and_written_back(tmp_path: Path) -> None:
+    text = """[reward]
+weights = { style = 0.1, size = 0.3 }
+cap = 0.2
+checks = [{ command = "python -c 'import tiny'", output = "\\n" }, { command = "false", exit_code = 1, files = ["a"] }]
+"""
+    config = load(write(tmp_path / "a.toml", text))
+    assert config.reward.checks[1].files == ("a",) and config.reward.checks[0].output == "\n"
+    assert load(write(tmp_path / "b.toml", dump(config))) == config
+
+
 def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "none.toml")
@@ -87,6 +117,11 @@ def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> Non
         (["run.wandb_project=mine"], "run.wandb_project"),
         (["rl.minibatches=1", "rl.clip_high=0.3"], "rl.clip_high"),
         (["rl.recipe=grpo", "rl.max_refills=1"], "rl.max_refills"),
+        (["reward.gates={style = 0.5}"], "reward.gates"),
+        (["reward.weights={style = 0.1}", "reward.cap=0.3"], "reward.cap"),
+        (["monitor.enabled=false", "monitor.jump=0.2"], "monitor.jump"),
+        (["run.stages=rft", "monitor.collapse=0.5"], "monitor.collapse"),
+        (["rl.eval_every=0", "monitor.release=person"], "monitor.release"),
     ],
 )
 def test_an_idle_setting_is_refused_even_at_its_default(overrides: list[str], idle: str) -> None:
@@ -105,6 +140,10 @@ NEEDED = {
     "rollout.take": ["rollout.max_staleness=1"],
     "rollout.publish": ["rollout.max_staleness=1"],
     "rollout.finish": ["rollout.redundancy=1"],
+    "reward.gates": ["reward.weights={style = 0.1}"],
+    "reward.cap": ["reward.weights={style = 0.2, size = 0.2}"],
+    "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
+    "monitor.release": ["rl.eval_every=2"],
 }
 """What makes a setting do something where the defaults leave it idle."""
 
@@ -121,7 +160,7 @@ def test_every_setting_is_described_and_can_be_overridden(name: str) -> None:
         assert row.default == "the recipe's own"
     text = row.default if row.default != "the recipe's own" else str(usual)
     changed = load(None, [*others, f"{name}={text}"])
-    assert others or getattr(getattr(changed, section), key) == usual
+    assert name == "run.wandb_project" or getattr(getattr(changed, section), key) == usual
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -138,6 +177,9 @@ def configs(draw: st.DrawFn) -> Config:
         "tasks": {"store": draw(TEXT), "limit": draw(st.integers(0, 9))},
         "agent": {"max_seconds": draw(POSITIVE), "memo_tests": draw(st.booleans())},
     }
+    parts = st.dictionaries(st.sampled_from(["style", "size", "reuse"]), st.floats(0.01, 0.5), max_size=3)
+    checks = st.lists(st.builds(Check, command=TEXT.filter(bool), output=TEXT, files=st.tuples(TEXT)), max_size=2)
+    sections["reward"] = {"weights": draw(parts), "checks": tuple(draw(checks))}
     if "rl" in stages:
         overlong = draw(st.sampled_from([None, "penalise", "mask", "drop"]))
         recipe = draw(st.sampled_from(["grpo", "dapo", "grpo_pp"]))

@@ -51,7 +51,8 @@ def training(**others: Any) -> Any:
     given = {"rollout.group_size": 2, "rl.groups_per_step": 3, "run.stages": "rl", **others}
     config = load(None, [f"{name}={value}" for name, value in given.items()])
     cursor = TaskCursor.over([f"task-{n}" for n in range(5)], seed=0)
-    return SimpleNamespace(config=config, cursor=cursor, version=0, in_flight={})
+    unwatched = SimpleNamespace(screen_group=lambda group: group)
+    return SimpleNamespace(config=config, cursor=cursor, version=0, in_flight={}, guard=unwatched)
 
 
 def mixed(order: Order) -> float:

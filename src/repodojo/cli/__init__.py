@@ -18,6 +18,7 @@ VERBS = {
     "eval": ("repodojo.cli.eval", "evaluate", "Measure a model or a scripted reference on tasks."),
     "simulate": ("repodojo.cli.simulate", "simulate", "Say what a pipeline would do, on a virtual clock."),
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
+    "monitor": ("repodojo.cli.monitor", "monitor", "Show a run's quarantined episodes, and release them."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),
     "doctor": ("repodojo.cli.doctor", "doctor", "Say what this machine can do, and what to install for more."),
 }

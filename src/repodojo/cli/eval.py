@@ -50,6 +50,8 @@ def evaluate(
         raise ConfigError("nothing to measure", way_out="give --base, --model FOLDER or --policy NAME")
     chosen = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
     rows = []
+    paid: dict[str, dict[str, float | None]] = {}
+    formula = setup.formula(config)
     with Bars() as bars:
         for name, path, who in subjects:
             bars.phase(name, len(chosen) * attempts)
@@ -58,11 +60,17 @@ def evaluate(
                     pool, chosen, attempts=attempts, seed=seed, policy=who, name=name, on_episode=bars.advance
                 )
             rows.append(measure.row(name, found, chosen, store, seed))
+            if not formula.plain:
+                means = measure.part_means(found, formula.names())
+                paid[rows[-1].name] = {"reward": measure.mean_reward(found), **means}
     if json_:
-        typer.echo(json.dumps({row.name: asdict(row) for row in rows}))
+        typer.echo(json.dumps({row.name: {**asdict(row), **paid.get(row.name, {})} for row in rows}))
     else:
         console = Console()
         console.print(rich_table(rows, width=console.width, title=f"{split}, {len(chosen)} tasks x {attempts}"))
+        for name, values in paid.items():
+            shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
+            console.print(f"{name}: {shown}", highlight=False)
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -15,6 +15,8 @@ PolicyVersion = NewType("PolicyVersion", int)
 
 Split = Literal["train", "dev", "held-out"]
 StopReason = Literal["submit", "turns", "tokens", "context", "time", "format", "outage"]
+QUARANTINED = "Quarantined"
+"""Begins the error of a score that the monitor withholds; the signs follow."""
 
 
 # ---------------------------------------------------------------- tasks
@@ -167,6 +169,11 @@ class Score:
         """The binary outcome: `parts["solved"]` where a shaped reward records it, else whether the value reaches 1."""
         value = self.parts.get("solved", self.value)
         return self.value is not None and value is not None and value >= 1.0
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the monitor withholds the value: there is none then, and yet this was no outage."""
+        return self.value is None and self.error.startswith(QUARANTINED)
 
 
 @dataclass(frozen=True)

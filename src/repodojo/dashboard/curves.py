@@ -25,6 +25,7 @@ CURVES: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     ("Log-prob mismatch, engine and learner", ("mismatch", "logprob_mismatch"), False),
     ("Loss", ("loss",), False),
     ("Gradient norm", ("grad_norm",), False),
+    ("Quarantined episodes", ("quarantined",), False),
     ("Format errors", ("format_error_rate",), True),
     ("Seconds a step", ("seconds", "step_seconds"), False),
 )

@@ -18,7 +18,7 @@ PICKS = (
     ("The last episode that passed without running tests", "reward >= 1 AND tests_run = 0"),
     ("The last episode that failed", "reward < 1 AND stop_reason = 'submit'"),
     ("The last episode that met a limit", "reward < 1 AND stop_reason <> 'submit'"),
-    ("The last outage", "reward IS NULL"),
+    ("The last episode without a reward", "reward IS NULL"),
 )
 FIRST = ("The first episode of the run", "1 ORDER BY rowid LIMIT 1")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repodojo.core.errors import RunError
-from repodojo.dashboard import curves, episodes, svg
+from repodojo.dashboard import curves, episodes, quarantine, svg
 from repodojo.dashboard.html import Markup, join, table, tag
 from repodojo.dashboard.style import CSS
 from repodojo.evaluate.summary import Row, paired_difference
 from repodojo.evaluate.tables import COLUMNS, rate, read_rows
+from repodojo.train.guard import Entry, entries
 from repodojo.train.rundir import RunDir
 
 TRAINED = ("base", "rft", "rl")
@@ -83,11 +84,12 @@ def _beside(rows: Mapping[str, Row], last: Row) -> str:
 def _page(run: RunDir, rows: Mapping[str, Row]) -> str:
     title, note = headline(rows, run.config.eval.split)
     drawn = curves.collect(run.metrics())
+    suspicious = entries(run)
     sections = [
         tag("p", f"Repodojo · run {run.path.absolute().name}", class_="eyebrow"),
         tag("h1", title),
         tag("p", note, class_="soft"),
-        _tiles(run),
+        _tiles(run, suspicious),
         *_results(rows, run.config.eval.split),
         tag("h2", "Learning curves"),
         tag("p", "Faint: each step. Strong: moving mean. Dotted: where a stage begins.", class_="soft"),
@@ -96,6 +98,7 @@ def _page(run: RunDir, rows: Mapping[str, Row]) -> str:
     if more := curves.others(drawn):
         sections.append(tag("details", tag("summary", "All other metrics"), more))
     sections += [
+        quarantine.section(suspicious),
         tag("h2", "Episodes to read"),
         episodes.section(run),
         tag("h2", "Where this comes from"),
@@ -109,9 +112,10 @@ def _page(run: RunDir, rows: Mapping[str, Row]) -> str:
     return "<!doctype html>\n" + tag("html", tag("head", head), tag("body", tag("main", *sections)), lang="en") + "\n"
 
 
-def _tiles(run: RunDir) -> Markup:
+def _tiles(run: RunDir, suspicious: Sequence[Entry]) -> Markup:
     everything = run.query()
-    scored = [row for row in everything if row["reward"] is not None]
+    withheld = sum(entry.withheld for entry in suspicious)
+    outages = sum(row["reward"] is None for row in everything) - withheld
     lines = run.metrics()
     hours = (lines[-1]["time"] - lines[0]["time"]) / 3600 if lines else 0.0
     facts = [
@@ -119,7 +123,8 @@ def _tiles(run: RunDir) -> Markup:
         (f"{len({row['task_id'] for row in everything}):,}", "tasks seen"),
         (f"{run.state.version:,}", "weight versions"),
         (f"{sum(row['tokens'] for row in everything):,}", "tokens sampled"),
-        (f"{len(everything) - len(scored):,}", "outages, never a reward"),
+        (f"{outages:,}", "outages, never a reward"),
+        (f"{withheld:,}", "rewards withheld by the monitor"),
         (f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h", "first to last step"),
     ]
     return tag("div", *(tag("div", tag("b", b), tag("span", text), class_="card") for b, text in facts), class_="tiles")

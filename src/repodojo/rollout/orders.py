@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
+from repodojo.rewards.formula import Formula
 
 MODEL = "model"
 
@@ -32,6 +33,7 @@ class PoolSettings:
     dtype: str = "float32"
     agent: AgentLimits = field(default_factory=AgentLimits)
     box: Limits = field(default_factory=Limits)
+    reward: Formula = field(default_factory=Formula)
     observation_chars: int = 400
     concurrency: int = 64
     memo_tests: bool = True

@@ -113,6 +113,7 @@ class Worker:
 
     def _stage(self) -> Stage:
         from repodojo.rewards.cache import VerdictCache
+        from repodojo.rewards.compose import composed
         from repodojo.rewards.grade import TestReward
         from repodojo.sandbox.factory import LocalFactory
         from repodojo.tasks.store import TaskStore
@@ -121,7 +122,7 @@ class Worker:
         store = Path(s.store)
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
         boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
-        reward = TestReward(boxes, cache=VerdictCache())
+        reward = composed(TestReward(boxes, cache=VerdictCache()), boxes, s.reward)
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
         return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, memo)
 

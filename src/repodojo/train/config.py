@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from pydantic import ValidationError
 from rapidfuzz import fuzz, process
 
 from repodojo.core.errors import ConfigError
-from repodojo.train.sections import Agent, Eval, Model, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
+from repodojo.train.sections import Agent, Eval, Model, Monitor, Reward, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
+from repodojo.train.spelling import kind, toml
 
 if TYPE_CHECKING:
     from repodojo.algorithms.recipes import Recipe
@@ -31,6 +31,8 @@ class Config(Section):
     tasks: Tasks = Tasks()
     agent: Agent = Agent()
     sandbox: Sandbox = Sandbox()
+    reward: Reward = Reward()
+    monitor: Monitor = Monitor()
     rollout: Rollout = Rollout()
     rft: Rft = Rft()
     rl: Rl = Rl()
@@ -65,6 +67,12 @@ def _off_policy(config: Config) -> bool:
     return config.rl.minibatches > 1 or config.rollout.max_staleness > 0
 
 
+def _watches(config: Config, sign: str) -> bool:
+    return "rl" in config.run.stages and sign in config.monitor.signs
+
+
+_UNWATCHED = 'monitor.signs lacks {}, or run.stages has no "rl", which alone is watched for it'
+
 RULES = (
     Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
     Needs(("rl.*",), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
@@ -92,6 +100,38 @@ RULES = (
         ("rollout.retry_share",),
         lambda c: c.rollout.retries > 0,
         "with rollout.retries = 0 nothing is tried again",
+    ),
+    Needs(
+        ("reward.gates",),
+        lambda c: bool(c.reward.weights),
+        "no reward.weights pay anything beyond 1 that a gate could hold back",
+    ),
+    Needs(
+        ("reward.cap",),
+        lambda c: sum(c.reward.weights.values()) > c.reward.cap,
+        "reward.weights together pay no more than it",
+    ),
+    Needs(
+        ("reward.partial_cap",),
+        lambda c: sum(c.reward.partial.values()) > c.reward.partial_cap,
+        "reward.partial together pays no more than it",
+    ),
+    Needs(
+        ("monitor.signs", "monitor.withhold", "monitor.window", "monitor.jump", "monitor.collapse", "monitor.release"),
+        lambda c: c.monitor.enabled,
+        "monitor.enabled is false",
+    ),
+    Needs(("monitor.jump",), lambda c: _watches(c, "jump"), _UNWATCHED.format("jump")),
+    Needs(("monitor.collapse",), lambda c: _watches(c, "collapse"), _UNWATCHED.format("collapse")),
+    Needs(
+        ("monitor.window",),
+        lambda c: _watches(c, "jump") or _watches(c, "collapse"),
+        _UNWATCHED.format("jump or collapse"),
+    ),
+    Needs(
+        ("monitor.release",),
+        lambda c: c.monitor.withhold and c.rl.eval_every > 0 and (_watches(c, "jump") or _watches(c, "collapse")),
+        "it needs monitor.withhold, rl.eval_every > 0, and a jump or collapse to watch for in stage rl",
     ),
     Needs(("run.wandb_project",), lambda c: "wandb" in c.run.trackers, 'run.trackers lacks "wandb"'),
     Needs(
@@ -242,20 +282,10 @@ def dump(config: Config) -> str:
         lines += ["", f"[{section}]"]
         for key, value in getattr(config, section):
             reason = idle_reason(config, f"{section}.{key}")
-            line = f"{key} = {_toml(value)}"
+            line = f"{key} = {toml(value)}"
             unsaid = f"idle: {reason}" if reason else "not given" if value is None else ""
             lines.append(f"# {line}  ({unsaid})" if unsaid else line)
     return "\n".join(lines[1:]) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if value is None:
-        return "the recipe's own"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):  # JSON's escapes are TOML's, but for DEL, which JSON leaves bare
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 class Described(NamedTuple):
@@ -274,18 +304,10 @@ def describe() -> list[Described]:
     for name in NAMES:
         section, _, key = name.partition(".")
         field = SECTIONS[section].model_fields[key]
-        default = _toml(getattr(getattr(defaults, section), key))
-        rows.append(Described(name, _kind(_annotation(name)), default, field.description or ""))
+        default = toml(getattr(getattr(defaults, section), key))
+        rows.append(Described(name, kind(_annotation(name)), default, field.description or ""))
     return rows
 
 
 def _described(name: str) -> str:
     return next((f"{row.text} ({row.kind}, default {row.default})" for row in describe() if row.name == name), "")
-
-
-def _kind(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return " | ".join(json.dumps(choice) for choice in get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return f"list of {_kind(get_args(annotation)[0])}"
-    return {str: "text", int: "integer", float: "number", bool: "true or false"}[annotation]

@@ -15,9 +15,10 @@ from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
 from repodojo.rollout.pool import WorkerPool
-from repodojo.train import setup
+from repodojo.train import measure, setup
 from repodojo.train.cursor import Draw, TaskCursor
 from repodojo.train.events import Silent, Watcher
+from repodojo.train.guard import Guard
 from repodojo.train.rundir import RunDir, RunState
 from repodojo.train.trackers import open_trackers
 
@@ -50,6 +51,7 @@ class Training:
         self.version = state.version
         self.in_flight: dict[str, Draw] = {}
         self.model = run.latest_checkpoint() or setup.model_path(run.config)
+        self.guard = Guard(run, self.tasks)
         self.pool: WorkerPool = setup.open_pool(run.config, self.model)
         self.trackers = open_trackers(run)
 
@@ -118,7 +120,7 @@ class Training:
         self.watcher.metrics(stage, step, values)
 
     def describe(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
-        """What a set of episodes amounts to; outages are counted and left out of every rate."""
+        """What a set of episodes amounts to; what has no score is counted and left out of every rate."""
         scored = [t for t in trajectories if t.score.value is not None]
         count = max(len(scored), 1)
         turns = [turn for t in scored for turn in t.turns]
@@ -129,7 +131,7 @@ class Training:
 
         return {
             "episodes": len(trajectories),
-            "outages": len(trajectories) - len(scored),
+            "outages": sum(t.score.value is None and not t.score.quarantined for t in trajectories),
             "solve_rate": share([t.score.solved for t in scored]),
             "reward": sum(t.score.value or 0.0 for t in scored) / count,
             "submit_rate": share([t.stop_reason == "submit" for t in scored]),
@@ -138,11 +140,13 @@ class Training:
             "tokens_sampled": sum(len(turn.action_ids) for turn in turns) / count,
             "format_error_rate": share([turn.format_error for turn in turns], len(turns)),
             "tool_error_rate": share([result.error for result in results], len(results)),
+            **measure.part_means(scored, setup.formula(self.config).names()),
         }
 
 
 def refuse_outage(trajectories: Sequence[Trajectory]) -> None:
     """OutageError where not one of these episodes has a score: a run must not go through its tasks learning nothing."""
+    trajectories = [t for t in trajectories if not t.score.quarantined]
     if trajectories and all(t.score.value is None for t in trajectories):
         cause = f"all of {len(trajectories)} episodes met an outage, the last: {trajectories[-1].score.error}"
         raise OutageError(cause, way_out="see what `repodojo doctor` says, then resume the run")

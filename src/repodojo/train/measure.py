@@ -42,3 +42,15 @@ def row(name: str, trajectories: Sequence[Trajectory], tasks: Sequence[Task], st
         return {path: data.decode("utf-8", "replace") for path, data in tasks_of.gold_changes(task).items()}
 
     return summarise(trajectories, tasks, name=name, seed=seed, original=original)
+
+
+def part_means(trajectories: Sequence[Trajectory], names: Sequence[str]) -> dict[str, float]:
+    """The mean of each part of a composed reward, as `part_NAME`, over the episodes for which it was worked out."""
+    known = {name: [t.score.parts[name] for t in trajectories if name in t.score.parts] for name in names}
+    return {f"part_{name}": sum(values) / len(values) for name, values in known.items() if values}
+
+
+def mean_reward(trajectories: Sequence[Trajectory]) -> float | None:
+    """The mean of the rewards; None where no episode has one."""
+    rewards = [t.score.value for t in trajectories if t.score.value is not None]
+    return sum(rewards) / len(rewards) if rewards else None

@@ -9,6 +9,7 @@ from repodojo.algorithms.batches import sample
 from repodojo.core.records import Sample, Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.pool import group_orders
+from repodojo.train.guard import released_episodes
 from repodojo.train.loop import Training, refuse_outage
 
 CHUNK = 32  # tasks between two commits: what a kill can cost
@@ -38,19 +39,21 @@ def _collect(training: Training) -> None:
         )
         found = []
         for trajectory in training.pool.run(orders):
-            found.append(trajectory)
+            found.append(training.guard.screen(trajectory))
             training.watcher.advance(1)
         refuse_outage(found)
         run.add(found, stage="rft", step=chunk)
-        training.log("rft", chunk, training.describe(found))
+        training.log("rft", chunk, {**training.describe(found), **training.guard.metrics(found)})
         training.cursor = cursor
         training.commit("rft", chunk + 1)
 
 
 def _imitate(training: Training) -> None:
     config = training.config
-    ids = [row["id"] for row in training.run.query("stage = 'rft' AND reward >= 1 ORDER BY id")]
-    kept = list(_kept([training.run.load(i) for i in ids], config.rft.keep_per_task))
+    ids = [row["id"] for row in training.run.query("stage = 'rft' AND reward >= 1")]
+    freed = [t for t in released_episodes(training.run, "rft") if t.score.solved]
+    passed = [*(training.run.load(i) for i in ids), *freed]
+    kept = list(_kept(sorted(passed, key=lambda t: t.id), config.rft.keep_per_task))
     masks = {"mask_format_errors": config.rft.mask_format_errors, "mask_tool_errors": config.rft.mask_tool_errors}
     samples = [sample(t, **masks) for t in kept]
     batches = list(_batches(samples, config.rft.batch_tokens, config.rft.epochs, config.run.seed))
@@ -69,7 +72,7 @@ def _imitate(training: Training) -> None:
         training.watcher.advance(1, f"loss {metrics['loss']:.3f}")
     training.publish(learner)
     training.checkpoint("rft", learner)
-    training.log("rft", -(-config.rft.tasks // CHUNK), {"kept": len(kept), "passed": len(ids)})
+    training.log("rft", -(-config.rft.tasks // CHUNK), {"kept": len(kept), "passed": len(passed)})
     training.commit("rft-done", 0, checkpoint="rft")
 
 

@@ -27,11 +27,13 @@ def run(training: Training) -> None:
     training.watcher.phase("reinforcement learning", config.rl.steps)
     training.watcher.advance(first)
     recipe = recipe_of(config)
+    training.guard.refuse()
     for step in range(first, config.rl.steps):
         started = time.monotonic()
         gathered = Gathering(training, queue, step)
         groups = list(gathered.groups())
         refuse_outage(gathered.seen)
+        gathered.seen, groups = training.guard.judge(gathered.seen, groups)
         sampled = time.monotonic()
         assembled = assemble(groups, recipe, training.version)
         gathered.ask_ahead()
@@ -47,7 +49,13 @@ def run(training: Training) -> None:
         times["publish_seconds"] = ended - learned
         counts = {"groups": len(groups), "groups_tried": gathered.tried, "groups_stale": gathered.stale}
         counts.update(training.scheduling())
-        values = {**training.describe(gathered.seen), **metrics, **times, **counts}
+        values = {
+            **training.describe(gathered.seen),
+            **training.guard.metrics(gathered.seen),
+            **metrics,
+            **times,
+            **counts,
+        }
         training.log("rl", step, values)
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
         name = f"rl-{step + 1:05d}"
@@ -57,6 +65,7 @@ def run(training: Training) -> None:
         gathered.settle()
         training.commit("rl", step + 1, checkpoint=name)
         training.run.prune(config.run.keep_checkpoints, spare=("rft",))
+        training.guard.refuse()
     training.commit("rl-done", 0)
 
 
@@ -69,7 +78,9 @@ def evaluate(training: Training, step: int) -> None:
             pool, tasks, attempts=config.eval.attempts, seed=config.run.seed, name=f"eval/{step + 1}"
         )
     training.run.add(found, stage="eval", step=step)
-    training.log("eval", step, training.describe(found))
+    values = training.describe(found)
+    training.log("eval", step, values)
+    training.guard.checked(values["solve_rate"])
 
 
 def _optimizer(training: Training) -> OptimizerSettings:
@@ -111,8 +122,8 @@ class Gathering:
 
     def _take(self, count: int) -> Iterator[Group]:
         for wanted in self.queue.take(count):
-            group = wanted.group
-            assert group is not None  # it was taken
+            assert wanted.group is not None  # it was taken
+            group = self.training.guard.screen_group(wanted.group)
             self.taken.append(group.id)
             self.seen += group.trajectories
             if wanted.stale or self.training.version - wanted.version > self.config.rollout.max_staleness:

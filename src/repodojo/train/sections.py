@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
+from rapidfuzz import fuzz, process
+
+from repodojo.rewards.checks import Check
 
 Stage = Literal["rft", "rl"]
 TrackerName = Literal["jsonl", "tensorboard", "wandb"]
+Process = Literal["style", "reuse", "coupling", "size", "parallelism"]
+Intermediate = Literal["hidden", "checks", "compile", "lint"]
+Sign = Literal["tests", "outside", "history", "exit", "background", "jump", "collapse"]
 
 
 def _at(default: Any, text: str, **bounds: Any) -> Any:
@@ -74,6 +80,45 @@ class Sandbox(Section):
     processes: int = _at(64, "processes a box", ge=1)
     disk_mb: int = _at(64, "disk a box may write (MiB)", ge=1)
     allow_unisolated: bool = _at(False, "go on where this machine cannot isolate the code that runs")
+
+
+class Reward(Section):
+    """What is paid. Without any of it: 1 where the task's tests pass, else 0 (see rewards.formula)."""
+
+    checks: Annotated[tuple[Check, ...], Strict(False)] = _at((), "commands that must do what is said of them, too")
+    weights: dict[str, float] = _at({}, "process scores that a solved task is paid beyond 1, by weight")
+    gates: dict[str, float] = _at({}, "process scores below which a solved task is paid nothing beyond 1")
+    cap: float = _at(0.3, "most that all process scores together pay", gt=0)
+    partial: dict[str, float] = _at({}, "intermediate scores that an unsolved task is paid, by weight")
+    partial_cap: float = _at(0.5, "most that an unsolved task is paid", gt=0, lt=1)
+
+    @field_validator("weights", "gates", "partial")
+    @classmethod
+    def _known_and_working(cls, parts: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        known = get_args(Intermediate if info.field_name == "partial" else Process)
+        for name, weight in parts.items():
+            if name not in known:
+                nearest = process.extractOne(name, known, scorer=fuzz.ratio)[0]
+                raise ValueError(f"unknown part {name!r}, did you mean {nearest!r}?")
+            if not 0 < weight <= (1 if info.field_name == "gates" else weight):
+                raise ValueError(f"{name} = {weight:g} would do nothing or never hold: give more than 0, gates up to 1")
+        if "checks" in parts and not info.data.get("checks"):
+            raise ValueError("checks would do nothing: there are no reward.checks")
+        return parts
+
+
+class Monitor(Section):
+    """What watches the episodes of training for signs of cheating, and what it does about them."""
+
+    enabled: bool = _at(True, "watch every episode of training")
+    signs: Annotated[tuple[Sign, ...], Strict(False)] = _at(get_args(Sign), "what is looked for", min_length=1)
+    withhold: bool = _at(True, "withhold the reward of suspicious episodes; false only reports them")
+    window: int = _at(6, "steps that a jump or a collapse is told against", ge=3)
+    jump: float = _at(0.35, "rise of the mean reward over the window's that is too sudden", gt=0)
+    collapse: float = _at(0.8, "share of the window's tests run an episode whose loss is a collapse", gt=0, le=1)
+    release: Literal["person", "held-out"] = _at(
+        "held-out", "who ends a jump's or a collapse's quarantine: a person, or also a held-out check that rose too"
+    )
 
 
 class Rollout(Section):

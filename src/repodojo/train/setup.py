@@ -15,6 +15,7 @@ from repodojo.core.protocols import Limits
 from repodojo.core.records import Split, Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.checkpoint import architecture
+from repodojo.rewards.formula import Formula
 from repodojo.rollout.orders import PoolSettings
 from repodojo.rollout.pool import WorkerPool
 from repodojo.rollout.rules import Rules
@@ -53,6 +54,7 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         dtype=config.model.dtype,
         agent=AgentLimits(agent.max_turns, agent.max_tokens, agent.max_context, agent.max_seconds, agent.context),
         box=Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb),
+        reward=formula(config),
         observation_chars=OBSERVATION_CHARS,
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
         memo_tests=agent.memo_tests,
@@ -71,6 +73,12 @@ def rules(config: Config) -> Rules:
         finish=given.finish,
         spread=given.spread,
     )
+
+
+def formula(config: Config) -> Formula:
+    """What the configuration pays."""
+    r = config.reward
+    return Formula(r.weights, r.gates, r.cap, r.partial, r.partial_cap, r.checks)
 
 
 def open_pool(config: Config, model: Path | None = None) -> WorkerPool:

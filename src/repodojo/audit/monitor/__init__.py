@@ -1,0 +1,1 @@
+"""Watches every episode of training for the signs of cheating, and withholds the reward of what is suspicious."""
