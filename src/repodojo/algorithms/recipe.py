@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, Literal
+
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from repodojo.algorithms.advantages import ADVANTAGES
 from repodojo.algorithms.advantages.gapo import Centre
@@ -113,7 +115,9 @@ class Recipe:
 
 def unknown(cause: str, name: str, known: tuple[str, ...]) -> ConfigError:
     """An error that names what is known and the nearest of it."""
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    near = process.extractOne(
+        name, known, scorer=OSA.normalized_similarity, score_cutoff=0.4
+    )  # 'gpro' is grpo, not gspo
     nearest = f"did you mean '{near[0]}'? " if near else ""
     return ConfigError(cause, way_out=f"{nearest}known: {', '.join(k for k in known if k)}")
 

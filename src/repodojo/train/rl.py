@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from repodojo.algorithms.batches import assemble, has_signal
+from repodojo.algorithms.batches import Assembled, assemble, has_signal
 from repodojo.core.records import Group, Trajectory
+from repodojo.inference import checkpoint
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.groups import GroupQueue
 from repodojo.rollout.pool import group_orders
 from repodojo.train import measure, setup
 from repodojo.train.config import recipe_of
 from repodojo.train.loop import Training, refuse_outage
+from repodojo.train.signs import details, signs
 
 
 def run(training: Training) -> None:
@@ -25,6 +29,8 @@ def run(training: Training) -> None:
     training.watcher.phase("reinforcement learning", config.rl.steps)
     training.watcher.advance(first)
     recipe = recipe_of(config)
+    if recipe.kl:
+        learner.reference = checkpoint.load(_began_with(training))
     for step in range(first, config.rl.steps):
         started = time.monotonic()
         gathered = Gathering(training, queue, step)
@@ -33,13 +39,15 @@ def run(training: Training) -> None:
         sampled = time.monotonic()
         assembled = assemble(groups, recipe, training.version)
         gathered.ask_ahead(config.rl.steps - step - 1)
-        metrics = learner.rl_step(assembled.batch, recipe, config.rl.minibatches) if assembled.batch.samples else {}
+        count = _minibatches(training, assembled)
+        metrics = learner.rl_step(assembled.batch, recipe, count) if assembled.batch.samples else {}
         training.publish(learner)
         training.run.add(gathered.seen, stage="rl", step=step)
         times = {"rollout_seconds": sampled - started, "learn_seconds": time.monotonic() - sampled}
         counts = {"groups": len(groups), "groups_tried": gathered.tried, "groups_stale": gathered.stale}
         values = {**training.describe(gathered.seen), **metrics, **times, **counts}
-        training.log("rl", step, values)
+        values |= signs(gathered.seen, assembled, metrics, alarm=config.rl.mismatch_alarm)
+        training.log("rl", step, values, details(assembled, recipe))
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
         name = f"rl-{step + 1:05d}"
         training.checkpoint(name, learner)
@@ -49,6 +57,18 @@ def run(training: Training) -> None:
         training.commit("rl", step + 1, checkpoint=name)
         training.run.prune(config.run.keep_checkpoints, spare=("rft",))
     training.commit("rl-done", 0)
+
+
+def _began_with(training: Training) -> Path:
+    """The model that RL began with, which a KL term pulls towards: what RFT made, or the configured one."""
+    tuned = training.run.path / "checkpoints" / "rft"
+    return tuned if "rft" in training.config.run.stages else setup.model_path(training.config)
+
+
+def _minibatches(training: Training, assembled: Assembled) -> int:
+    """Optimiser steps of this batch."""
+    rl = training.config.rl
+    return math.ceil(len(assembled.batch.samples) / rl.minibatch_size) if rl.minibatch_size else rl.minibatches
 
 
 def evaluate(training: Training, step: int) -> None:
