@@ -14,13 +14,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from repodojo.algorithms.corrections import CORRECTIONS
+from repodojo.algorithms.losses import Totals
 from repodojo.algorithms.recipes import RECIPES, recipe
 from repodojo.core.errors import CheckpointError, ConfigError, RunError
 from repodojo.core.records import Batch, Sample
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.decoder import Decoder
 from repodojo.learner import checkpoints
+from repodojo.learner.logprobs import packed_logprobs
+from repodojo.learner.objective import Sums, policy_loss, rollout_logprobs, terms
 from repodojo.learner.optim import OptimizerSettings
+from repodojo.learner.packing import pack
 from repodojo.learner.steps import Learner
 
 ADAMW = OptimizerSettings(learning_rate=1e-3, weight_decay=0.1, warmup=2)
@@ -58,14 +63,16 @@ def gradients(learner: Learner) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in learner.decoder.parameters() if p.grad is not None])
 
 
+OFF_POLICY = {"old_logprobs": "learner", "veto": 1e-4, "off_policy_delta": 0.1}
 VARIANTS = [
     *RECIPES.values(),
+    *(recipe("dapo", correction=name, **OFF_POLICY) for name in CORRECTIONS),
     recipe("grpo", aggregation="seq-mean-token-sum", count_masked=True),
-    recipe("dapo", dual_clip=3.0, kl="k3", kl_coef=0.1, entropy_coef=0.01, old_logprobs="learner", tis_cap=2.0),
+    recipe("dapo", dual_clip=3.0, kl="k3", kl_coef=0.1, entropy_coef=0.01, old_logprobs="learner", correction="tis"),
 ]
 
 
-@pytest.mark.parametrize("row", VARIANTS, ids=[f"{r.name}-{r.aggregation}-{r.kl}" for r in VARIANTS])
+@pytest.mark.parametrize("row", VARIANTS, ids=[f"{r.name}-{r.aggregation}-{r.correction}-{r.kl}" for r in VARIANTS])
 def test_micro_batches_change_nothing(row: Any) -> None:
     found = []
     for budget in (ALL, 60, 1):
@@ -75,6 +82,70 @@ def test_micro_batches_change_nothing(row: Any) -> None:
     for other in found[1:]:
         assert other[:3] == pytest.approx(found[0][:3], abs=1e-6)
         torch.testing.assert_close(other[3], found[0][3], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("row", VARIANTS, ids=[f"{r.name}-{r.aggregation}-{r.correction}-{r.kl}" for r in VARIANTS])
+def test_the_gradients_of_two_processes_add_up_to_that_of_one(row: Any) -> None:
+    """Each takes half the groups and knows the totals of all, which is all that it needs to know of the other."""
+    several = samples()
+    reference = Learner(decoder(1))
+    tokens = torch.tensor([sum(s.loss_mask) for s in several], dtype=torch.float64)
+    totals = Totals.of(tokens, count_masked=row.count_masked)
+
+    def share(part: list[Sample]) -> tuple[float, torch.Tensor]:
+        learner = Learner(decoder(), optimizer=ADAMW)
+        ref = reference.logprobs(reference.decoder, part) if row.kl else None
+        old = learner.logprobs(learner.decoder, part) if row.old_logprobs == "learner" else None
+        given = terms(part, row, rollout_logprobs(part), old, ref, totals=totals)
+        packed = pack(part)
+        loss = policy_loss(*packed_logprobs(learner.decoder, packed), packed, given, Sums())
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach()), gradients(learner)
+
+    whole, halves = share(several), [share(several[:6]), share(several[6:])]
+    assert sum(loss for loss, _ in halves) == pytest.approx(whole[0], abs=1e-6)
+    torch.testing.assert_close(halves[0][1] + halves[1][1], whole[1], atol=1e-6, rtol=1e-5)
+
+
+def test_turns_may_have_advantages_of_their_own() -> None:
+    plain = samples()
+    spread = [replace(s, advantage=9.0, token_advantages=(s.advantage,) * len(s.token_ids)) for s in plain]
+    found = []
+    for given in (plain, spread):
+        learner = Learner(decoder(), optimizer=ADAMW)
+        learner.rl_step(Batch(tuple(given), 0), recipe("dapo"))
+        found.append(gradients(learner))
+    torch.testing.assert_close(*found, atol=0, rtol=0)
+
+
+def test_an_adaptive_entropy_bonus_moves_and_is_resumed(tmp_path: Path) -> None:
+    row = recipe("grpo", entropy_coef=0.01, entropy_target=9.0, entropy_step=0.005)
+    learner, batch = Learner(decoder(), optimizer=ADAMW), Batch(tuple(samples()), 0)
+    assert [learner.rl_step(batch, row)["entropy_coef"] for _ in range(3)] == pytest.approx([0.01, 0.015, 0.02])
+    checkpoints.save(learner, tmp_path / "a")
+    resumed, _ = checkpoints.load(tmp_path / "a", optimizer=ADAMW)
+    assert resumed.rl_step(batch, row)["entropy_coef"] == pytest.approx(0.025)
+    calm = replace(row, entropy_target=0.001)
+    assert resumed.rl_step(batch, calm)["entropy_coef"] == pytest.approx(0.03)
+    assert resumed.rl_step(batch, calm)["entropy_coef"] == 0.0  # above the target nothing is paid
+
+
+def test_ratio_statistics_are_those_of_the_tokens() -> None:
+    batch = Batch(tuple(samples()), 0)
+    learner = Learner(decoder(), optimizer=ADAMW)
+    own = learner.logprobs(learner.decoder, batch.samples).values_T
+    sampled = torch.tensor([x for s in batch.samples for x in s.logprobs])
+    trained = torch.tensor([m for s in batch.samples for m in s.loss_mask])
+    ratio = (own - sampled)[trained].double().exp()
+    found = learner.rl_step(batch, recipe("grpo"))
+    wanted = {
+        "ratio_mean": ratio.mean(),
+        "ratio_std": ratio.std(correction=0),
+        "ratio_min": ratio.min(),
+        "ratio_max": ratio.max(),
+        "effective_sample_size": ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum()),
+    }
+    assert {name: found[name] for name in wanted} == pytest.approx({n: float(x) for n, x in wanted.items()}, rel=1e-4)
 
 
 def test_micro_batches_change_no_supervised_step() -> None:

@@ -122,6 +122,12 @@ def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> Non
         (["monitor.enabled=false", "monitor.jump=0.2"], "monitor.jump"),
         (["run.stages=rft", "monitor.collapse=0.5"], "monitor.collapse"),
         (["rl.eval_every=0", "monitor.release=person"], "monitor.release"),
+        (["run.stages=rft", "recipe.loss=ppo"], "recipe.loss"),
+        (["rl.minibatches=1", "recipe.dual_clip=3"], "recipe.dual_clip"),
+        (["rl.minibatch_size=8", "rl.minibatches=2"], "rl.minibatches"),
+        (["recipe.gapo_tau=0.5"], "recipe.gapo_tau"),
+        (["recipe.kl_coef=0.1"], "recipe.kl_coef"),
+        (["recipe.correction=tis"], "recipe.correction"),
     ],
 )
 def test_an_idle_setting_is_refused_even_at_its_default(overrides: list[str], idle: str) -> None:
@@ -148,7 +154,7 @@ NEEDED = {
 """What makes a setting do something where the defaults leave it idle."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("recipe.")])
 def test_every_setting_is_described_and_can_be_overridden(name: str) -> None:
     row = next(row for row in describe() if row.name == name)
     assert row.text and row.kind
@@ -199,7 +205,8 @@ def test_what_is_dumped_loads_back_equal(tmp_path_factory: pytest.TempPathFactor
 def test_a_recipe_is_known_and_what_is_not_given_stays_its_own() -> None:
     assert recipe_of(load(None, ["rl.recipe=grpo_pp"])) == recipe("grpo_pp")
     changed = recipe_of(load(None, ["rl.recipe=dapo", "rl.clip_low=0.1", "rl.overlong=drop"]))
-    assert changed == recipe("dapo", clip_low=0.1, overlong="drop")
+    limits = {"overlong_limit": 1024, "overlong_cache": 204}
+    assert changed == recipe("dapo", clip_low=0.1, overlong="drop", **limits)
     with pytest.raises(ConfigError, match=r"rl\.recipe \(override 'rl.recipe=gpro'\).*did you mean 'grpo'"):
         load(None, ["rl.recipe=gpro"])
 
@@ -208,3 +215,62 @@ def test_dump_keeps_idle_settings_as_comments() -> None:
     config = load(None, ["run.stages=rft"])
     assert idle_reason(config, "rl.steps")
     assert "\n# steps = 40  (idle: " in dump(config)
+
+
+EVERY_PART: dict[str, tuple[str, list[str]]] = {
+    # a value unlike the row's own, and what must stand beside it
+    "advantage": ("opo", []),
+    "gapo_tau": ("0.6", ["recipe.advantage=gapo"]),
+    "gapo_centre": ("mean", ["recipe.advantage=gapo"]),
+    "gapo_normalise": ("false", ["recipe.advantage=gapo"]),
+    "gigpo_gamma": ("0.9", ["recipe.advantage=gigpo"]),
+    "gigpo_step_weight": ("2.0", ["recipe.advantage=gigpo"]),
+    "loss": ("cispo", []),
+    "dual_clip": ("3.0", []),
+    "aggregation": ("seq-mean-token-sum", []),
+    "l_max": ("64.0", ["recipe.aggregation=seq-mean-token-sum-norm"]),
+    "count_masked": ("true", ["recipe.aggregation=seq-mean-token-sum"]),
+    "drop_no_signal": ("false", []),
+    "drop_zero_advantage": ("true", []),
+    "mask_format_errors": ("true", []),
+    "turn_penalty_from": ("3", []),
+    "overlong_cache": ("100", []),
+    "kl": ("k3", ["recipe.kl_coef=0.1"]),
+    "kl_coef": ("0.1", ["recipe.kl=k3"]),
+    "entropy_coef": ("0.01", []),
+    "entropy_target": ("0.3", []),
+    "entropy_step": ("0.01", ["recipe.entropy_target=0.3"]),
+    "old_logprobs": ("learner", []),
+    "correction": ("tis", ["recipe.old_logprobs=learner"]),
+    "correction_low": ("0.4", ["recipe.old_logprobs=learner", "recipe.correction=icepop"]),
+    "correction_high": ("3.0", ["recipe.old_logprobs=learner", "recipe.correction=icepop"]),
+    "veto": ("1e-4", ["recipe.old_logprobs=learner"]),
+    "off_policy_delta": ("0.5", []),
+}
+
+
+@pytest.mark.parametrize("part", [name.partition(".")[2] for name in NAMES if name.startswith("recipe.")])
+def test_every_part_reaches_the_recipe(part: str, tmp_path: Path) -> None:
+    value, beside = EVERY_PART[part]
+    config = load(None, ["rl.recipe=dapo", *beside, f"recipe.{part}={value}"])
+    assert str(getattr(recipe_of(config), part)).lower() == str(getattr(config.recipe, part)).lower()
+    assert getattr(recipe_of(config), part) != getattr(recipe("dapo"), part)
+    assert load(write(tmp_path / "c.toml", dump(config))) == config
+
+
+def test_penalties_take_the_agents_limits() -> None:
+    dapo = recipe_of(load(None, ["rl.recipe=dapo", "agent.max_context=2000"]))
+    assert (dapo.overlong_limit, dapo.overlong_cache) == (2000, 400)
+    golubev = recipe_of(load(None, ["rl.recipe=golubev_stage1", "agent.max_turns=16"]))
+    assert (golubev.turn_penalty_from, golubev.turn_limit) == (10, 16)
+    assert recipe_of(load(None, ["rl.recipe=dapo", "recipe.overlong_cache=0"])).overlong_limit is None
+    assert recipe_of(load(None, ["rl.recipe=golubev_stage1", "recipe.turn_penalty_from=0"])).turn_limit is None
+    with pytest.raises(ConfigError, match=r"turn_penalty_from 10 must lie below the limit of 8 turns"):
+        load(None, ["rl.recipe=golubev_stage1"])
+
+
+def test_a_complaint_names_the_part_that_was_given() -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.advantage \(override .*did you mean 'gapo'"):
+        load(None, ["recipe.advantage=gappo"])
+    with pytest.raises(ConfigError, match="no baseline"):
+        load(None, ["rollout.group_size=1"])

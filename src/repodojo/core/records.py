@@ -232,7 +232,8 @@ class Group:
 class Sample:
     """One trajectory as the learner sees it: N tokens, the mask of those to train on, and its advantage.
 
-    `logprobs` has N entries too, 0 where nothing was sampled; it may be empty for supervised samples.
+    `logprobs` has N entries too, 0 where nothing was sampled; it may be empty for supervised samples. Where turns are
+    credited one by one, `token_advantages` has N entries and stands for `advantage`.
     """
 
     token_ids: tuple[int, ...]
@@ -240,6 +241,7 @@ class Sample:
     logprobs: tuple[float, ...]
     advantage: float
     group_id: str
+    token_advantages: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from repodojo.algorithms.recipes import Recipe
+from repodojo.algorithms.recipe import Recipe
 from repodojo.core.errors import ConfigError, RunError
 from repodojo.core.records import Batch, Sample
 from repodojo.inference.decoder import Decoder
 from repodojo.learner import optim
+from repodojo.learner.entropy import EntropyControl
 from repodojo.learner.logprobs import packed_logprobs
 from repodojo.learner.objective import PerToken, Sums, policy_loss, rollout_logprobs, terms
 from repodojo.learner.optim import OptimizerSettings
@@ -51,6 +52,7 @@ class Learner:
         self.skipped = 0
         self._dtype, self._budget, self._max_skips = dtype, token_budget, max_skips
         self._skipped_in_a_row = 0
+        self._entropy = EntropyControl()
         self._optimizers = optim.build(decoder, self.settings)
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -74,7 +76,8 @@ class Learner:
         """One pass over the batch in `minibatches` optimiser steps, each on whole groups, drawn by the seed.
 
         Metrics are means over action tokens, sums for tokens and rows, the worst for maxima. `mismatch_*` compares
-        the rollout's log-probs with the learner's own before its first step: |difference|.
+        the rollout's log-probs with the learner's own before its first step: |difference|. `effective_sample_size` is
+        the share (sum w)^2 / (n sum w^2) of the tokens' ratios w = pi / pi_old.
         """
         started = time.perf_counter()
         if recipe.kl and self.reference is None:
@@ -87,7 +90,8 @@ class Learner:
             olds = [self.logprobs(self.decoder, samples) for samples in parts]
         for number, (samples, old) in enumerate(zip(parts, olds, strict=True)):
             reference = self.logprobs(self.reference, samples) if recipe.kl and self.reference is not None else None
-            given = terms(samples, recipe, rollout_logprobs(samples), old, reference)
+            alpha = self._entropy.alpha(recipe)
+            given = terms(samples, recipe, rollout_logprobs(samples), old, reference, entropy_coef=alpha)
 
             def loss(pack: Pack, given: Any = given, first: bool = number == 0) -> Tensor:
                 logprobs_A, entropy_A = packed_logprobs(self.decoder, pack)
@@ -98,7 +102,7 @@ class Learner:
                 return policy_loss(logprobs_A, entropy_A, pack, given, sums)
 
             steps.append(self._optimise(micro_batches(samples, self._budget), loss))
-        return {**_summary(steps, sums), "seconds": time.perf_counter() - started}
+        return {**self._entropy.update(recipe, _summary(steps, sums)), "seconds": time.perf_counter() - started}
 
     def logprobs(self, decoder: Decoder, samples: Sequence[Sample]) -> PerToken:
         """Log-probs of the samples' action tokens under `decoder`, without gradients."""
@@ -121,6 +125,7 @@ class Learner:
             "skipped_in_a_row": self._skipped_in_a_row,
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "generator": self._generator.get_state(),
+            "entropy": self._entropy.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -134,6 +139,7 @@ class Learner:
         self.step, self.skipped = int(state["step"]), int(state["skipped"])
         self._skipped_in_a_row = int(state["skipped_in_a_row"])
         self._generator.set_state(state["generator"])
+        self._entropy.restore(state.get("entropy"))
 
     # ------------------------------------------------------------ one optimiser step
 
@@ -203,6 +209,11 @@ def _summary(steps: Sequence[Metrics], sums: Sums) -> Metrics:
     if "mismatch_mean" in means:
         means["mismatch_mean"] = sums.values["mismatch_mean"] / max(of_first, 1.0)
     count = max(len(steps), 1)
+    if "ratio_squared" in means:
+        squared = means.pop("ratio_squared")
+        means["ratio_std"] = max(squared - means["ratio_mean"] ** 2, 0.0) ** 0.5
+        means["effective_sample_size"] = means["ratio_mean"] ** 2 / squared if squared else 0.0
+        means["ratio_min"] = 1.0 / sums.highest.pop("inverse_ratio_max", 1.0)
     return {
         "loss": sum(step["loss"] for step in steps) / count,
         "grad_norm": sum(step["grad_norm"] for step in steps) / count,

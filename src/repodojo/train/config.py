@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
@@ -16,11 +17,12 @@ from pydantic import ValidationError
 from rapidfuzz import fuzz, process
 
 from repodojo.core.errors import ConfigError
+from repodojo.train.recipe_parts import RecipeParts, resolve
 from repodojo.train.sections import Agent, Eval, Model, Monitor, Reward, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
 from repodojo.train.spelling import kind, toml
 
 if TYPE_CHECKING:
-    from repodojo.algorithms.recipes import Recipe
+    from repodojo.algorithms.recipe import Recipe
 
 
 class Config(Section):
@@ -36,6 +38,7 @@ class Config(Section):
     rollout: Rollout = Rollout()
     rft: Rft = Rft()
     rl: Rl = Rl()
+    recipe: RecipeParts = RecipeParts()
     eval: Eval = Eval()
 
 
@@ -56,15 +59,12 @@ class Needs:
 
 
 def recipe_of(config: Config) -> Recipe:
-    """The recipe that rl.recipe names, with the parts that [rl] gives; ConfigError where there is none of that name."""
-    from repodojo.algorithms.recipes import recipe  # imports torch, which reading a run must not wait for
-
-    given = {part: getattr(config.rl, part) for part in ("clip_low", "clip_high", "overlong")}
-    return recipe(config.rl.recipe, **{part: value for part, value in given.items() if value is not None})
+    """The recipe that rl.recipe names, with the parts that [rl] and [recipe] give; ConfigError for what cannot be."""
+    return resolve(config.rl, config.recipe, config.agent)
 
 
 def _off_policy(config: Config) -> bool:
-    return config.rl.minibatches > 1 or config.rollout.max_staleness > 0
+    return config.rl.minibatch_size > 0 or config.rl.minibatches > 1 or config.rollout.max_staleness > 0
 
 
 def _watches(config: Config, sign: str) -> bool:
@@ -75,7 +75,7 @@ _UNWATCHED = 'monitor.signs lacks {}, or run.stages has no "rl", which alone is 
 
 RULES = (
     Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
-    Needs(("rl.*",), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
+    Needs(("rl.*", "recipe.*"), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
     Needs(
         ("rollout.group_size", "rollout.max_staleness"),
         lambda c: "rl" in c.run.stages,
@@ -135,10 +135,11 @@ RULES = (
     ),
     Needs(("run.wandb_project",), lambda c: "wandb" in c.run.trackers, 'run.trackers lacks "wandb"'),
     Needs(
-        ("rl.clip_low", "rl.clip_high"),
+        ("rl.clip_low", "rl.clip_high", "recipe.dual_clip", "recipe.off_policy_delta"),
         _off_policy,
         "with rl.minibatches = 1 and rollout.max_staleness = 0 every probability ratio is 1, so nothing is clipped",
     ),
+    Needs(("rl.minibatches",), lambda c: not c.rl.minibatch_size, "rl.minibatch_size says how many there are"),
     Needs(
         ("rl.max_refills",),
         lambda c: recipe_of(c).drop_no_signal,
@@ -182,11 +183,19 @@ def _refuse_idle(config: Config, origins: Mapping[str, str]) -> None:
         try:
             recipe_of(config)
         except ConfigError as error:
-            origin = origins.get("rl.recipe", "default")
-            raise ConfigError(f"rl.recipe ({origin}): {error.cause}", way_out=error.way_out) from None
+            name = _part_at_fault(error.cause, origins)
+            origin = origins.get(name, "default")
+            raise ConfigError(f"{name} ({origin}): {error.cause}", way_out=error.way_out) from None
     for name, origin in origins.items():
         if reason := idle_reason(config, name):
             raise ConfigError(f"{name} ({origin}) would do nothing: {reason}", way_out="leave it out, or change that")
+
+
+def _part_at_fault(cause: str, given: Iterable[str]) -> str:
+    """The setting that a complaint about a recipe speaks of: the first given part that it names, else the recipe."""
+    words = re.findall(r"\w+", cause)
+    parts = {name.partition(".")[2]: name for name in given if name.startswith(("recipe.", "rl."))}
+    return next((parts[word] for word in words if word in parts and word != "recipe"), "rl.recipe")
 
 
 class _Given(NamedTuple):

@@ -114,9 +114,9 @@ class Training:
         state = RunState(stage=stage, step=step, version=self.version, cursor=cursor, done=done)
         self.run.commit(state, checkpoint=checkpoint)
 
-    def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """To the trackers and to whoever watches."""
-        self.trackers.log(stage, step, values)
+    def log(self, stage: str, step: int, values: Mapping[str, float], details: Mapping[str, Any] | None = None) -> None:
+        """To the trackers and to whoever watches; `details` are no numbers and go to metrics.jsonl alone."""
+        self.trackers.log(stage, step, values, details)
         self.watcher.metrics(stage, step, values)
 
     def describe(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.pool import group_orders
 from repodojo.train.guard import released_episodes
 from repodojo.train.loop import Training, refuse_outage
+from repodojo.train.sections import Rft
 
 CHUNK = 32  # tasks between two commits: what a kill can cost
 
@@ -56,7 +57,7 @@ def _imitate(training: Training) -> None:
     kept = list(_kept(sorted(passed, key=lambda t: t.id), config.rft.keep_per_task))
     masks = {"mask_format_errors": config.rft.mask_format_errors, "mask_tool_errors": config.rft.mask_tool_errors}
     samples = [sample(t, **masks) for t in kept]
-    batches = list(_batches(samples, config.rft.batch_tokens, config.rft.epochs, config.run.seed))
+    batches = list(_batches(samples, config.rft, config.run.seed))
     settings = OptimizerSettings(
         learning_rate=config.rft.learning_rate,
         warmup=min(config.rft.warmup, len(batches) // 4),
@@ -94,14 +95,15 @@ def _kept(passed: Sequence[Trajectory], per_task: int) -> Iterator[Trajectory]:
                 yield trajectory
 
 
-def _batches(samples: Sequence[Sample], tokens: int, epochs: int, seed: int) -> Iterator[list[Sample]]:
-    """Shuffled batches of about `tokens` tokens, every sample once an epoch."""
+def _batches(samples: Sequence[Sample], rft: Rft, seed: int) -> Iterator[list[Sample]]:
+    """Shuffled batches of about `batch_tokens` tokens and at most `batch_size` samples, every sample once an epoch."""
     rng = random.Random(seed)
-    for _ in range(epochs):
+    most = rft.batch_size or len(samples)
+    for _ in range(rft.epochs):
         batch: list[Sample] = []
         size = 0
         for chosen in rng.sample(list(samples), len(samples)):
-            if batch and size + len(chosen.token_ids) > tokens:
+            if batch and (size + len(chosen.token_ids) > rft.batch_tokens or len(batch) == most):
                 yield batch
                 batch, size = [], 0
             batch.append(chosen)

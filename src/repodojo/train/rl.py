@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from repodojo.algorithms.batches import assemble, has_signal
+from repodojo.algorithms.batches import Assembled, assemble, has_signal
 from repodojo.core.records import Group, Trajectory
+from repodojo.inference import checkpoint
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.groups import GroupQueue
 from repodojo.rollout.pool import group_orders
@@ -16,6 +19,7 @@ from repodojo.rollout.rules import Pace
 from repodojo.train import measure, setup
 from repodojo.train.config import recipe_of
 from repodojo.train.loop import Training, refuse_outage
+from repodojo.train.signs import details, signs
 
 
 def run(training: Training) -> None:
@@ -28,6 +32,8 @@ def run(training: Training) -> None:
     training.watcher.advance(first)
     recipe = recipe_of(config)
     training.guard.refuse()
+    if recipe.kl:
+        learner.reference = checkpoint.load(_began_with(training))
     for step in range(first, config.rl.steps):
         started = time.monotonic()
         gathered = Gathering(training, queue, step)
@@ -40,7 +46,7 @@ def run(training: Training) -> None:
         metrics: Mapping[str, float] = {}
         with training.pool.serving() if queue.in_flight() else contextlib.nullcontext():
             if assembled.batch.samples:
-                metrics = learner.rl_step(assembled.batch, recipe, config.rl.minibatches)
+                metrics = learner.rl_step(assembled.batch, recipe, _minibatches(training, assembled))
         learned = time.monotonic()
         training.publish(learner)
         training.run.add(gathered.seen, stage="rl", step=step)
@@ -56,7 +62,8 @@ def run(training: Training) -> None:
             **times,
             **counts,
         }
-        training.log("rl", step, values)
+        values |= signs(gathered.seen, assembled, metrics, alarm=config.rl.mismatch_alarm)
+        training.log("rl", step, values, details(assembled, recipe))
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
         name = f"rl-{step + 1:05d}"
         training.checkpoint(name, learner)
@@ -67,6 +74,18 @@ def run(training: Training) -> None:
         training.run.prune(config.run.keep_checkpoints, spare=("rft",))
         training.guard.refuse()
     training.commit("rl-done", 0)
+
+
+def _began_with(training: Training) -> Path:
+    """The model that RL began with, which a KL term pulls towards: what RFT made, or the configured one."""
+    tuned = training.run.path / "checkpoints" / "rft"
+    return tuned if "rft" in training.config.run.stages else setup.model_path(training.config)
+
+
+def _minibatches(training: Training, assembled: Assembled) -> int:
+    """Optimiser steps of this batch."""
+    rl = training.config.rl
+    return math.ceil(len(assembled.batch.samples) / rl.minibatch_size) if rl.minibatch_size else rl.minibatches
 
 
 def evaluate(training: Training, step: int) -> None:

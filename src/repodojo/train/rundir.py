@@ -124,12 +124,14 @@ class RunDir:
         """Keep episodes, in one transaction. They stay only if a commit follows."""
         self.trajectories.add(trajectories, stage=stage, step=step, pending=self.state.commit + 1)
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one line of metrics; RunError on a full disk, with no half line left."""
+    def log(
+        self, stage: str, step: int, metrics: Mapping[str, float], details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append one line of metrics and other `details`; RunError on a full disk, with no half line left."""
         self._writing()
         head = {"stage": stage, "step": step, "time": round(time.time(), 3), "commit": self.state.commit + 1}
         values = {name: v if isinstance(v, int | float) else float(v) for name, v in metrics.items()}
-        append_line(self.path / "metrics.jsonl", json.dumps(head | values))
+        append_line(self.path / "metrics.jsonl", json.dumps(head | values | dict(details or {})))
 
     def checkpoint(self, name: str, write: Callable[[Path], object]) -> Path:
         """Let `write` fill a folder, which gets its name only when it is whole. It counts once a commit names it."""

@@ -126,7 +126,7 @@ class Rollout(Section):
 
     workers: int = _at(1, "processes that sample episodes", ge=1)
     concurrency: int = _at(64, "episodes in flight at once, over all workers", ge=1)
-    group_size: int = _at(8, "episodes of one task that are compared with each other", ge=2)
+    group_size: int = _at(8, "episodes of one task that are compared with each other; one alone has no baseline", ge=2)
     temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)
     max_staleness: int = _at(0, "policy versions an episode may lag behind; 0 is synchronous", ge=0)
     take: Literal["asked", "finished"] = _at(
@@ -156,6 +156,7 @@ class Rft(Section):
     epochs: int = _at(2, "passes over what was kept", ge=1)
     learning_rate: float = _at(5e-4, "peak learning rate, cosine after the warm-up", gt=0)
     batch_tokens: int = _at(8192, "tokens an optimiser step", ge=1)
+    batch_size: int = _at(0, "episodes an optimiser step at most; 0: rft.batch_tokens alone decides", ge=0)
     warmup: int = _at(10, "optimiser steps of linear warm-up", ge=0)
     mask_format_errors: bool = _at(True, "leave turns with a malformed call out of the loss")
     mask_tool_errors: bool = _at(True, "leave turns out of the loss in which a tool refused a call")
@@ -173,9 +174,13 @@ class Rl(Section):
     clip_low: float | None = _at(None, "the probability ratio is clipped below at 1 - clip_low", ge=0, le=1)
     clip_high: float | None = _at(None, "the probability ratio is clipped above at 1 + clip_high", ge=0)
     minibatches: int = _at(2, "optimiser steps a batch is split into", ge=1)
+    minibatch_size: int = _at(0, "trajectories an optimiser step, instead of rl.minibatches; 0: not used", ge=0)
     max_refills: int = _at(2, "rounds of new groups for those dropped without signal", ge=0)
     overlong: Literal["penalise", "mask", "drop"] | None = _at(
         None, "episodes cut off by a limit: lower their reward, mask their loss, or drop them before grouping"
+    )
+    mismatch_alarm: float = _at(
+        0.05, "mean difference of rollout's and learner's log-probs above which the run warns (nats)", gt=0
     )
     eval_every: int = _at(0, "steps between evaluations on eval.split; 0: none while it trains", ge=0)
 

@@ -12,9 +12,14 @@ from repodojo.train.rundir import RunDir
 
 
 class Tracker(Protocol):
-    """Takes the metrics of one step; never the only place where they are kept."""
+    """Takes the metrics of one step; never the only place where they are kept.
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None: ...
+    details: what is no number, for those that can keep it.
+    """
+
+    def log(
+        self, stage: str, step: int, metrics: Mapping[str, float], details: Mapping[str, Any] | None = None
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -25,8 +30,10 @@ class Jsonl:
     def __init__(self, run: RunDir) -> None:
         self._run = run
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log(stage, step, metrics)
+    def log(
+        self, stage: str, step: int, metrics: Mapping[str, float], details: Mapping[str, Any] | None = None
+    ) -> None:
+        self._run.log(stage, step, metrics, details)
 
     def close(self) -> None:
         """The run directory is closed by whoever opened it."""
@@ -42,7 +49,10 @@ class TensorBoard:
         self._folder = folder
         self._writers: dict[str, Any] = {}
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+    def log(
+        self, stage: str, step: int, metrics: Mapping[str, float], details: Mapping[str, Any] | None = None
+    ) -> None:
+        del details
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -75,7 +85,10 @@ class WandB:
             project=run.config.run.wandb_project, name=name, id=name, resume="allow", config=config, dir=str(run.path)
         )
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+    def log(
+        self, stage: str, step: int, metrics: Mapping[str, float], details: Mapping[str, Any] | None = None
+    ) -> None:
+        del details
         self._run.log({f"{stage}/{name}": value for name, value in metrics.items()} | {f"{stage}/step": step})
 
     def close(self) -> None:
@@ -88,9 +101,11 @@ class Trackers:
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = tuple(trackers)
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+    def log(
+        self, stage: str, step: int, metrics: Mapping[str, float], details: Mapping[str, Any] | None = None
+    ) -> None:
         for tracker in self._trackers:
-            tracker.log(stage, step, metrics)
+            tracker.log(stage, step, metrics, details)
 
     def close(self) -> None:
         for tracker in self._trackers:

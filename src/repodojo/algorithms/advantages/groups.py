@@ -20,10 +20,12 @@ Floats = NDArray[np.float64]
 class Groups:
     """B rewards in K groups.
 
+    values_B: the rewards
     centred_B: rewards less the lowest of their group, so that equal rewards are exactly 0 and a shift changes nothing
     group_B: group of each, as 0..K-1;  size_K: members of each group
     """
 
+    values_B: Floats
     centred_B: Floats
     group_B: NDArray[np.intp]
     size_K: NDArray[np.intp]
@@ -36,11 +38,24 @@ class Groups:
         """Reward less the mean of its group, [B]."""
         return self.centred_B - (self.sum(self.centred_B) / self.size_K)[self.group_B]
 
+    def spread(self, deviation_B: Floats) -> Floats:
+        """Root of the sum of squared deviations over n - 1, [K]; 0 for a singleton."""
+        return np.sqrt(self.sum(deviation_B**2) / np.maximum(self.size_K - 1, 1))
+
+    def normalised(self, eps: float) -> Floats:
+        """(r - mean) / (std + eps) within each group, [B]; std is the sample one."""
+        deviation_B = self.deviations()
+        return deviation_B / (self.spread(deviation_B) + eps)[self.group_B]
+
+    def order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Indices [B] that sort by group and then by reward, and where each group starts among them [K]."""
+        return np.lexsort((self.values_B, self.group_B)), np.cumsum(self.size_K) - self.size_K
+
 
 def read(rewards: Rewards, group: Any) -> Groups:
     """Check and sort out the input; ValueError for a NaN, an infinity, or lengths and types that do not fit."""
-    values = _array(rewards).astype(np.float64)
-    index = _array(group)
+    values = array(rewards).astype(np.float64)
+    index = array(group)
     if values.ndim != 1 or values.shape != index.shape:
         raise ValueError(f"rewards {values.shape} and group {index.shape} must be two lists of one length")
     if values.size and not np.issubdtype(index.dtype, np.integer):
@@ -48,10 +63,37 @@ def read(rewards: Rewards, group: Any) -> Groups:
     if not np.isfinite(values).all():
         where = np.flatnonzero(~np.isfinite(values)).tolist()
         raise ValueError(f"rewards at {where[:5]} are not finite: leave trajectories without a score out")
-    _, dense, size = np.unique(index, return_inverse=True, return_counts=True)
+    dense, size = number(index)
     lowest = np.full(len(size), np.inf)
     np.minimum.at(lowest, dense, values)
-    return Groups(values - lowest[dense], dense, size)
+    return Groups(values, values - lowest[dense], dense, size)
+
+
+def number(index: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Labels [B] as 0..K-1 in sorted order, and the members of each [K]. Labels that stand in order need no sorting."""
+    if index.size and np.issubdtype(index.dtype, np.integer):
+        change = np.diff(index)
+        if (change >= 0).all():
+            dense = np.concatenate(([0], np.cumsum(change > 0)))
+            return dense, np.bincount(dense)
+    _, dense, size = np.unique(index, return_inverse=True, return_counts=True)
+    return dense, size
+
+
+def beside(values: Any, rewards: Floats, name: str) -> NDArray[Any]:
+    """A further column [B] of whatever type; ValueError where its length is not that of the rewards."""
+    column = array(values)
+    if column.shape != rewards.shape:
+        raise ValueError(f"{name} {column.shape} and rewards {rewards.shape} must be two lists of one length")
+    return column
+
+
+def numbers(values: Any, rewards: Floats, name: str) -> Floats:
+    """A further column [B] of finite numbers; ValueError for others."""
+    column = beside(values, rewards, name).astype(np.float64)
+    if not np.isfinite(column).all():
+        raise ValueError(f"{name} at {np.flatnonzero(~np.isfinite(column))[:5].tolist()} are not finite")
+    return column
 
 
 def like(rewards: Rewards, advantages: Floats) -> Rewards:
@@ -64,5 +106,6 @@ def like(rewards: Rewards, advantages: Floats) -> Rewards:
     return cast(Rewards, advantages.tolist())
 
 
-def _array(values: Any) -> NDArray[Any]:
+def array(values: Any) -> NDArray[Any]:
+    """Lists, arrays and tensors as an array."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

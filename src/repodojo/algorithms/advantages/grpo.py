@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from repodojo.algorithms.advantages.groups import Rewards, like, read
 
 
@@ -14,7 +12,4 @@ def grpo(rewards: Rewards, group: Any, *, eps: float = 1e-6) -> Rewards:
 
     `rewards` and the integer `group` have one length B. ValueError for rewards that are not finite.
     """
-    groups = read(rewards, group)
-    deviation_B = groups.deviations()
-    variance_K = groups.sum(deviation_B**2) / np.maximum(groups.size_K - 1, 1)
-    return like(rewards, deviation_B / (np.sqrt(variance_K) + eps)[groups.group_B])
+    return like(rewards, read(rewards, group).normalised(eps))

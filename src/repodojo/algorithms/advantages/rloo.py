@@ -18,3 +18,7 @@ def rloo(rewards: Rewards, group: Any) -> Rewards:
         raise ValueError(f"{int((groups.size_K < 2).sum())} groups have one member: leave-one-out needs two or more")
     others_B = (groups.size_K - 1)[groups.group_B]
     return like(rewards, groups.deviations() * (groups.size_K[groups.group_B] / others_B))
+
+
+loop = rloo
+"""The name that LOOP (arXiv 2502.01600) gives it."""
