@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from importlib.resources import files
@@ -22,6 +23,7 @@ from repodojo.agent.tools.base import View
 from repodojo.agent.tools.editor import EditError, find_once
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
+from repodojo.inference.decoder import attend_lengths
 from repodojo.inference.toolcalls import render
 from repodojo.train.pretrain import drill
 from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
@@ -120,7 +122,7 @@ TURNS = (
 
 async def test_an_edit_is_worth_something_where_it_was_accepted_and_new(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
-    assert made.worth.tolist() == [1, 0, -1, -1, 1]
+    assert made.worth.tolist() == [1, 0, 0, 0, 1]
     texts = [chat.decode(made.ids[first:end].tolist()) for first, end in made.edits]
     assert [text.split('"')[0] for text in texts] == ["value < low"] * 3 + ["kept = []"] * 2
     right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
@@ -129,38 +131,30 @@ async def test_an_edit_is_worth_something_where_it_was_accepted_and_new(chat: Ch
     assert all(made.edits[1][0] < at < made.edits[1][1] for at in wrong)
 
 
-async def test_the_loss_raises_right_tokens_and_lowers_useless_edits(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_the_loss_raises_right_tokens(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
     torch.manual_seed(0)
     decoder = initialise(Architecture("qwen3", len(words), 64, 64, 2, 2, 1, 32), 0)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
 
-    def measured() -> tuple[float, float, float]:
+    def shares() -> list[float]:
+        """The share of right tokens at each spot."""
         with torch.no_grad():
-            wrong, useless = drill.losses(decoder, [made, made], torch.device("cpu"))
-            _, worthy = drill.losses(decoder, [only(made, 0)], torch.device("cpu"))
-        return float(wrong), float(useless), float(worthy)
+            ids = torch.from_numpy(made.ids)
+            hidden = decoder.hidden(ids, torch.arange(len(ids)), attend_lengths([len(ids)]))
+            chance = decoder.logits(hidden[torch.from_numpy(made.at - 1)]).softmax(-1)
+        right = torch.from_numpy(np.unpackbits(made.right, axis=1, count=len(words)))
+        return (chance * right).sum(-1).tolist()
 
-    before = measured()
+    device = torch.device("cpu")
+    before, first = shares(), drill.missing(decoder, [made], device).item()
+    assert first == pytest.approx(-sum(map(math.log, before)) / len(made.edits), rel=1e-4)
+    assert drill.missing(decoder, [made, made], device, tokens=4096).item() == pytest.approx(first, rel=1e-4)
     for _ in range(8):
-        wrong, useless = drill.losses(decoder, [made, made], torch.device("cpu"))
         optimizer.zero_grad()
-        (wrong + useless).backward()  # type: ignore[no-untyped-call]
+        drill.missing(decoder, [made], device).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    after = measured()
-    assert after[0] < 0.7 * before[0]
-    assert before[2] == after[2] == 0.0  # what was worth something is left as it is
-
-
-def test_only_likely_tokens_of_a_useless_edit_are_pushed_down() -> None:
-    log_T = torch.log(torch.tensor([0.9, 0.01, 0.9, 0.9])).requires_grad_()
-    drill.against(log_T, torch.tensor([-1.0, -1.0, 0.0, 1.0])).backward()  # type: ignore[no-untyped-call]
-    assert log_T.grad is not None and log_T.grad.tolist() == [1.0, 0.0, 0.0, 0.0]
-
-
-def only(made: drill.Lesson, number: int) -> drill.Lesson:
-    """The lesson with one edit, worth 1."""
-    return drill.Lesson(made.ids, made.at, made.right, made.edits[number : number + 1], np.ones(1, np.float32))
+    assert all(now > then for then, now in zip(before, shares(), strict=True) if then < 0.9)
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:
