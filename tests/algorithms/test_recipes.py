@@ -10,7 +10,7 @@ import pytest
 
 from repodojo.algorithms.advantages import BinaryRewardWarning, gapo
 from repodojo.algorithms.batches import assemble, has_signal, sample
-from repodojo.algorithms.filters import treat_overlong, with_signal
+from repodojo.algorithms.filters import treat_overlong, with_signal, with_spread
 from repodojo.algorithms.recipes import RECIPES, Recipe, recipe
 from repodojo.core.errors import ConfigError
 from repodojo.core.records import Group, Score, StopReason, ToolResult, Trajectory, Turn
@@ -76,6 +76,7 @@ def test_overriding_gives_a_new_recipe() -> None:
         ({"loss": "cispo", "dual_clip": 3.0}, "dual_clip would do nothing"),
         ({"loss": "gspo"}, "seq-mean-token-mean"),
         ({"loss": "gspo", "aggregation": "seq-mean-token-mean"}, "3e-4"),
+        ({"drop_no_signal": False, "signal_by": "score"}, "signal_by would do nothing"),
         ({"entropy_step": 0.01}, "entropy_step would do nothing"),
         ({"turn_limit": 40}, "turn_limit would do nothing"),
         ({"turn_penalty_from": 40, "turn_limit": 40}, "below the limit"),
@@ -119,7 +120,7 @@ def test_the_rows_are_the_sheets() -> None:
     )
     assert replace(RECIPES["deepswe"], name="grpo_pp", l_max=1024) == RECIPES["grpo_pp"]
     assert replace(RECIPES["gapo"], name="grpo", advantage="grpo") == RECIPES["grpo"]
-    assert replace(RECIPES["dapo_gapo"], name="dapo", advantage="grpo") == RECIPES["dapo"]
+    assert replace(RECIPES["dapo_gapo"], name="dapo", advantage="grpo", signal_by="outcome") == RECIPES["dapo"]
     assert (RECIPES["dapo"].overlong_limit, RECIPES["dapo"].overlong_cache) == (20480, 4096)
 
 
@@ -128,6 +129,15 @@ def test_signal_looks_at_the_binary_outcome() -> None:
     shaped = group(trajectory(1.0, solved=1.0), trajectory(0.7, solved=1.0))
     assert not has_signal(shaped, recipe("dapo"))
     assert has_signal(shaped, recipe("grpo"))
+
+
+def test_signal_by_score_keeps_degrees_and_sees_no_penalty() -> None:
+    degrees = group(trajectory(0.2), trajectory(0.7))
+    equal = group(trajectory(0.5), trajectory(0.5, "turns"))
+    assert not has_signal(degrees, recipe("dapo"))
+    assert has_signal(degrees, recipe("dapo_gapo"))
+    assert not has_signal(equal, recipe("dapo_gapo", turn_penalty_from=1, turn_limit=3))
+    assert with_spread([1.0, 2.0, 3.0, 3.0], [7, 7, 1, 1]).tolist() == [True, True, False, False]
 
 
 def test_solved_prefers_the_recorded_outcome() -> None:

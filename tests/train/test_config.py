@@ -231,6 +231,7 @@ EVERY_PART: dict[str, tuple[str, list[str]]] = {
     "l_max": ("64.0", ["recipe.aggregation=seq-mean-token-sum-norm"]),
     "count_masked": ("true", ["recipe.aggregation=seq-mean-token-sum"]),
     "drop_no_signal": ("false", []),
+    "signal_by": ("score", []),
     "drop_zero_advantage": ("true", []),
     "mask_format_errors": ("true", []),
     "turn_penalty_from": ("3", []),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repodojo.algorithms.advantages import ADVANTAGES
 from repodojo.algorithms.advantages.groups import Floats
-from repodojo.algorithms.filters import treat_overlong, with_signal
+from repodojo.algorithms.filters import treat_overlong, with_signal, with_spread
 from repodojo.algorithms.recipe import Recipe
 from repodojo.algorithms.shaping import overlong_penalty, turn_penalty
 from repodojo.core.records import Batch, Group, Sample, Trajectory
@@ -92,8 +93,14 @@ def _useful(members: Sequence[_Member], groups: int, recipe: Recipe) -> list[_Me
     group_B = np.array([m.group for m in members], dtype=np.int64)
     useful_B = np.bincount(group_B, minlength=groups)[group_B] > 1
     if recipe.drop_no_signal:
-        useful_B &= with_signal([m.trajectory.score.solved for m in members], group_B.tolist())
+        useful_B &= _signal([m.trajectory for m in members], group_B.tolist(), recipe)
     return [member for member, useful in zip(members, useful_B, strict=True) if useful]
+
+
+def _signal(trajectories: Sequence[Trajectory], group: list[int], recipe: Recipe) -> NDArray[np.bool_]:
+    if recipe.signal_by == "score":
+        return with_spread([t.score.value or 0.0 for t in trajectories], group)
+    return with_signal([t.score.solved for t in trajectories], group)
 
 
 def shaped_rewards(trajectories: Sequence[Trajectory], recipe: Recipe) -> Floats:

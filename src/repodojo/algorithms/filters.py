@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from repodojo.core.records import StopReason
 
 Overlong = Literal["penalise", "mask", "drop"]
+SignalBy = Literal["outcome", "score"]
 CUT_OFF: frozenset[StopReason] = frozenset({"turns", "tokens", "context", "time"})
 """How an episode ends that met a limit."""
 
@@ -44,3 +45,16 @@ def with_signal(solved: Sequence[bool], group: Sequence[int]) -> NDArray[np.bool
     _, group_B, size_K = np.unique(np.asarray(group, dtype=np.int64), return_inverse=True, return_counts=True)
     successes_K = np.bincount(group_B, weights=solved_B, minlength=len(size_K))
     return ((successes_K > 0) & (successes_K < size_K))[group_B]
+
+
+def with_spread(scores: Sequence[float], group: Sequence[int]) -> NDArray[np.bool_]:
+    """[B] True where the scores of the trajectory's group differ, for tasks that pay by degree and not yes or no.
+
+    Of scores without penalties: a penalty on length would give nearly every group some spread.
+    """
+    score_B = np.asarray(scores, dtype=np.float64)
+    _, group_B, size_K = np.unique(np.asarray(group, dtype=np.int64), return_inverse=True, return_counts=True)
+    low_K, high_K = np.full(len(size_K), np.inf), np.full(len(size_K), -np.inf)
+    np.minimum.at(low_K, group_B, score_B)
+    np.maximum.at(high_K, group_B, score_B)
+    return (low_K < high_K)[group_B]

@@ -13,7 +13,7 @@ from rapidfuzz.distance import OSA
 from repodojo.algorithms.advantages import ADVANTAGES
 from repodojo.algorithms.advantages.gapo import Centre
 from repodojo.algorithms.corrections import CORRECTIONS
-from repodojo.algorithms.filters import Overlong
+from repodojo.algorithms.filters import Overlong, SignalBy
 from repodojo.algorithms.losses import AGGREGATIONS, KL_TERMS, LOSSES
 from repodojo.algorithms.losses.aggregate import Aggregation
 from repodojo.core.errors import ConfigError
@@ -26,7 +26,8 @@ class Recipe:
     advantage: a key of ADVANTAGES;  gapo_*, gigpo_*: options of those two
     loss: one of LOSSES;  clip_low, clip_high, dual_clip: bounds of the ratio pi / pi_old, 1 - low to 1 + high
     aggregation, l_max, count_masked: from tokens to the batch (`losses.sequence_weights`, `Totals.of`)
-    overlong, drop_no_signal, drop_zero_advantage, mask_format_errors: what counts (`filters`)
+    overlong, drop_no_signal, drop_zero_advantage, mask_format_errors: what counts (`filters`);  signal_by: a group has
+    a signal where outcomes differ, or, for tasks that pay by degree, where scores do
     turn_penalty_from, turn_limit: Golubev's penalty on turns;  overlong_cache, overlong_limit: DAPO's on tokens of the
     conversation (`shaping`); a run sets both limits to those of its agent
     kl, kl_coef: penalty towards a reference model, a key of KL_TERMS
@@ -53,6 +54,7 @@ class Recipe:
     count_masked: bool = False
     overlong: Overlong = "penalise"
     drop_no_signal: bool = False
+    signal_by: SignalBy = "outcome"
     drop_zero_advantage: bool = False
     mask_format_errors: bool = False
     turn_penalty_from: int | None = None
@@ -78,6 +80,7 @@ class Recipe:
             ("loss", self.loss, LOSSES),
             ("aggregation", self.aggregation, AGGREGATIONS),
             ("overlong", self.overlong, ("penalise", "mask", "drop")),
+            ("signal_by", self.signal_by, ("outcome", "score")),
             ("old_logprobs", self.old_logprobs, ("rollout", "learner")),
             ("kl", self.kl, ("", *KL_TERMS)),
             ("correction", self.correction, ("", *CORRECTIONS)),
@@ -160,6 +163,7 @@ IDLE: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
     ("kl_coef", lambda r: bool(r.kl), "kl names no term"),
     ("turn_limit", lambda r: r.turn_penalty_from is not None, "turn_penalty_from is not given"),
     ("overlong_limit", lambda r: r.overlong_cache is not None, "overlong_cache is not given"),
+    ("signal_by", lambda r: r.drop_no_signal, "groups without signal are not dropped"),
     ("entropy_step", lambda r: r.entropy_target is not None, "without entropy_target the bonus is fixed"),
     ("correction", lambda r: r.old_logprobs == "learner", "with old_logprobs 'rollout' pi_old is what sampled"),
     ("veto", lambda r: r.old_logprobs == "learner", "with old_logprobs 'rollout' pi_old is what sampled"),

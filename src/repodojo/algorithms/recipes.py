@@ -45,9 +45,9 @@ RECIPES = {
         # arXiv 2508.03501, its two stages; groups are filtered by the binary outcome, the penalty is on turns.
         GOLUBEV,
         replace(GOLUBEV, name="golubev_stage2", clip_high=0.26, turn_limit=80),
-        # arXiv 2510.21830 replaces the advantage and nothing else.
+        # arXiv 2510.21830 replaces the advantage alone; its rewards are of degree, and so is DAPO's filter.
         replace(GRPO, name="gapo", advantage="gapo"),
-        replace(DAPO, name="dapo_gapo", advantage="gapo"),
+        replace(DAPO, name="dapo_gapo", advantage="gapo", signal_by="score"),
         # arXiv 2507.18071, 2506.13585, 2503.14286.
         replace(GRPO, name="gspo", loss="gspo", clip_low=3e-4, clip_high=4e-4),
         replace(DAPO, name="cispo", loss="cispo"),

@@ -54,9 +54,8 @@ def draw(chance: Any, count: int, *, u: float) -> Drawn:
     edges_N = np.cumsum(relative_N) * (count / relative_N.sum())
     edges_N[np.flatnonzero(chance_N)[-1] :] = count
     steps_B = np.arange(count, dtype=np.float64)
-    place_B = np.minimum(
-        steps_B + u, np.nextafter(steps_B + 1, 0)
-    )  # a sum that is rounded up to the next step stays below
+    # a sum that is rounded up to the next step stays below it
+    place_B = np.minimum(steps_B + u, np.nextafter(steps_B + 1, 0))
     index_B = np.searchsorted(edges_N, place_B, side="right")
     weight_B: Floats = relative_N.sum() / (possible * relative_N[index_B])
     return Drawn(index_B, weight_B)

@@ -34,6 +34,7 @@ class RecipeParts(Section):
     l_max: float | None = _part("constant length norm of seq-mean-token-sum-norm (tokens)", gt=0)
     count_masked: bool | None = _part("count fully masked sequences in means over sequences")
     drop_no_signal: bool | None = _part("replace groups that were all solved or all failed")
+    signal_by: str | None = _part('whether a group has a signal: by the "outcome" of its episodes, or by their "score"')
     drop_zero_advantage: bool | None = _part("leave samples whose advantage is exactly 0 out of the batch")
     mask_format_errors: bool | None = _part("leave turns with a malformed call out of the loss")
     turn_penalty_from: int | None = _part("turns from which the reward falls, to -1 at agent.max_turns; 0: never", ge=0)
