@@ -55,6 +55,7 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         observation_chars=OBSERVATION_CHARS,
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
         retries=config.rollout.retries,
+        kv_mb=config.rollout.kv_mb,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
     )
