@@ -12,7 +12,8 @@ import torch
 from fsdp_child import ADAMW, steps
 from test_steps import decoder, samples
 
-from repodojo.core.errors import ConfigError
+from repodojo.core.errors import CheckpointError, ConfigError
+from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.packing import micro_batches
 from repodojo.learner.parallel import Ranks
@@ -48,6 +49,12 @@ def test_every_rank_gets_as_many_packs_and_each_pack_counts_once() -> None:
         assert len({len(one) for one in dealt}) == 1
         counted = [id(pack) for one in dealt for pack, counts in one if counts]
         assert sorted(counted) == sorted(map(id, packs))
+
+
+def test_a_part_of_a_learner_is_not_saved_as_a_whole(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="several"):
+        checkpoints.save(Learner(decoder(), ranks=Ranks(0, 2)), tmp_path / "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_muon_over_processes_is_refused() -> None:

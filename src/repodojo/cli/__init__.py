@@ -18,6 +18,7 @@ VERBS = {
     "eval": ("repodojo.cli.eval", "evaluate", "Measure a model or a scripted reference on tasks."),
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),
+    "bench": ("repodojo.cli.bench", "bench", "Measure a part against its alternative, both sides in one run."),
     "doctor": ("repodojo.cli.doctor", "doctor", "Say what this machine can do, and what to install for more."),
 }
 

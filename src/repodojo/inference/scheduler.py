@@ -141,6 +141,7 @@ class Scheduler:
     @torch.inference_mode()
     def step(self) -> None:
         """Admit, prefill at most one chunk, decode one token for every row that is ready."""
+        cpu = time.thread_time()
         self._admit()
         start = time.perf_counter()
         segments = self._chunk()
@@ -153,6 +154,7 @@ class Scheduler:
         self.stats.steps += 1
         self.stats.prefill_seconds += middle - start
         self.stats.decode_seconds += time.perf_counter() - middle
+        self.stats.cpu_seconds += time.thread_time() - cpu
 
     def _admit(self) -> None:
         if not self._waiting:

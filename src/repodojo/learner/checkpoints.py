@@ -26,8 +26,12 @@ def save(
     """Write weights, configuration, tokenizer files and optimiser state to the folder `path`.
 
     Whoever is killed while saving leaves either the old folder (perhaps as `NAME.old`, which `load` finds) or the new
-    one. `extra` holds plain values to get back from `load`.
+    one. `extra` holds plain values to get back from `load`. CheckpointError for a learner over several processes.
     """
+    if learner.ranks.count > 1:
+        raise CheckpointError(
+            "no process holds the whole state of a learner over several", way_out="save its weights() from one of them"
+        )
     new, old = path.with_name(f"{path.name}.new-{os.getpid()}"), path.with_name(f"{path.name}.old")
     try:
         _write(learner.decoder, new, tokenizer)

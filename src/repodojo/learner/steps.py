@@ -56,8 +56,8 @@ class Learner:
         self.step = 0
         self.skipped = 0
         self._dtype, self._budget, self._max_skips = dtype, token_budget, max_skips
-        self._skipped_in_a_row, self._ranks = 0, ranks or Ranks()
-        if self._ranks.count > 1 and self.settings.kind == "muon":
+        self._skipped_in_a_row, self.ranks = 0, ranks or Ranks()
+        if self.ranks.count > 1 and self.settings.kind == "muon":
             raise ConfigError("Muon needs whole matrices, which no rank holds", way_out="use adamw over processes")
         self._optimizers = optim.build(decoder, self.settings)
         self._generator = torch.Generator().manual_seed(seed)
@@ -106,17 +106,17 @@ class Learner:
                 return policy_loss(logprobs_A, entropy_A, pack, given, sums)
 
             steps.append(self._optimise(micro_batches(samples, self._budget), loss))
-        everyone = sums.merged(self._ranks.gather(sums))
+        everyone = sums.merged(self.ranks.gather(sums))
         return {**_summary(steps, everyone), "seconds": time.perf_counter() - started}
 
     def logprobs(self, decoder: Policy, samples: Sequence[Sample]) -> PerToken:
         """Log-probs of the samples' action tokens under `decoder`, without gradients."""
         found = PerToken(samples)
         with torch.no_grad(), self._autocast():
-            for pack, counts in self._ranks.deal(micro_batches(samples, self._budget)):
+            for pack, counts in self.ranks.deal(micro_batches(samples, self._budget)):
                 logprobs_A, _ = packed_logprobs(decoder, pack.to(self._device), entropy=False)
                 found.values_T[found.index(pack)] = logprobs_A.float().cpu() * counts
-        self._ranks.sum(found.values_T)
+        self.ranks.sum(found.values_T)
         return found
 
     def weights(self) -> dict[str, Tensor]:
@@ -152,12 +152,12 @@ class Learner:
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for pack, counts in self._ranks.deal(packs):
+        for pack, counts in self.ranks.deal(packs):
             with self._autocast():
                 part = loss(pack.to(self._device)) if counts else self._nothing(pack.to(self._device))
             part.backward()  # type: ignore[no-untyped-call]
             total += float(part.detach())
-        total = self._ranks.total(total)
+        total = self.ranks.total(total)
         rows = [pack.rows for pack in packs]
         metrics = {
             "loss": total,

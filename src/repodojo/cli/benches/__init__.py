@@ -1,0 +1,1 @@
+"""One benchmark a module: `run(quick: bool) -> dict` with the headline as `ratio`."""
