@@ -144,8 +144,10 @@ def test_prefixes_hold_no_more_than_their_limit_and_keep_what_is_in_use() -> Non
     store = Store(1, 1, 4, torch.float32)
     prefixes = Prefixes(store, limit=3)
     blocks = [prefixes.join([n] * 20) for n in range(6)]
-    prefixes.make_room(blocks[0], [blocks[0]])
-    dropped = sum(prefixes.make_room(block, [blocks[0], block]) for block in blocks[1:])
+    dropped = 0
+    for block in blocks:
+        dropped += prefixes.make_room([blocks[0]])
+        store.place(block.slot, 20)
     assert dropped == 3
     assert [block.slot.arena is not None for block in blocks] == [True, False, False, False, True, True]
     assert prefixes.join([2] * 20) is blocks[2]  # the tokens stay known while a conversation begins with them

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from repodojo.algorithms.recipes import recipe
 from repodojo.core.errors import ConfigError
 from repodojo.core.records import Sample
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.decoder import Decoder, attend_lengths
 from repodojo.learner import logprobs
-from repodojo.learner.attention import attend_layout
+from repodojo.learner.attention import TreeAttention
 from repodojo.learner.logprobs import packed_logprobs, project
+from repodojo.learner.objective import Sums, policy_loss, rollout_logprobs, terms
 from repodojo.learner.packing import micro_batches, pack
 
 
@@ -86,6 +91,74 @@ def test_packed_equals_separate(samples: list[Sample], kv_heads: int, budget: in
             assert not seen or (parameter.grad is None) == (grad is None)
 
 
+def leaves(tree: tuple[list[int], list[Any]], before: list[int]) -> list[list[int]]:
+    """Every path from the root of a tree (tokens, children) as one sequence; a node may end a sequence itself."""
+    here = before + tree[0]
+    below = [path for child in tree[1] for path in leaves(child, here)]
+    return [*below, here] if not below or len(here) % 2 else below
+
+
+runs = st.lists(st.integers(0, 3), min_size=1, max_size=30)
+trees = st.recursive(
+    st.tuples(runs, st.just([])), lambda child: st.tuples(runs, st.lists(child, max_size=3)), max_leaves=8
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    forest=st.lists(trees, min_size=1, max_size=2),
+    budget=st.sampled_from([40, 90, 10_000]),
+    seed=st.integers(0, 99),
+    flash=st.sampled_from([None, False]),
+)
+def test_random_trees_give_the_logits_loss_and_gradient_of_separate_sequences(
+    forest: list[Any], budget: int, seed: int, flash: bool | None
+) -> None:
+    paths = [(path, str(group)) for group, tree in enumerate(forest) for path in leaves(tree, [])]
+    drawn = torch.Generator().manual_seed(seed)
+    masks = [(torch.rand(len(path), generator=drawn) < 0.4).nonzero()[:, 0].tolist() for path, _ in paths]
+    samples = [
+        replace(sample(path, [i for i in mask if i], group), advantage=float(i % 3 - 1), logprobs=(-1.5,) * len(path))
+        for i, ((path, group), mask) in enumerate(zip(paths, masks, strict=True))
+    ]
+    together, alone = decoder(2), decoder(2)
+    row = recipe("dapo", dual_clip=3.0)
+    found = []
+    for model, parts in (
+        (together, micro_batches(samples, budget)),
+        (alone, [pack(samples, [i]) for i, one in enumerate(samples) if any(one.loss_mask)]),
+    ):
+        given_terms = terms(samples, row, rollout_logprobs(samples), None, None)
+        logits, total = {}, 0.0
+        for part in parts:
+            assert part.rows <= budget or len(set(part.sample_A.tolist())) == 1
+            hidden = model.hidden(part.ids_N, part.positions_N, TreeAttention(part.layout, flash=flash))
+            rows = hidden[part.source_A]
+            keys = zip(part.sample_A.tolist(), part.offset_A.tolist(), strict=True)
+            logits.update(dict(zip(keys, model.logits(rows).detach(), strict=True)))
+            logprobs_A, entropy_A = project(rows, model.output_weight, part.target_A)
+            loss = policy_loss(logprobs_A, entropy_A, part, given_terms, Sums())
+            loss.backward()
+            total += float(loss.detach())
+        found.append((logits, total, [p.grad for p in model.parameters()]))
+    (a, loss, grads), (b, wanted, wanted_grads) = found
+    assert a.keys() == b.keys()
+    assert loss == pytest.approx(wanted, abs=1e-5)
+    for key, row_logits in a.items():
+        torch.testing.assert_close(row_logits, b[key], atol=1e-5, rtol=1e-5)
+    for got, want in zip(grads, wanted_grads, strict=True):
+        if got is not None and want is not None:
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+def test_a_split_keeps_branches_together() -> None:
+    turns = [list(range(30)) + [30 + branch] * 20 for branch in range(2)]
+    samples = [sample([*turns[i % 2], *([i] * 11)], [60]) for i in range(4)]  # branches come in turns
+    parts = micro_batches(samples, 75)
+    assert [p.sample_A.tolist() for p in parts] == [[0, 2], [1, 3]]
+    assert [p.rows for p in parts] == [50 + 2 * 10] * 2
+
+
 def test_flash_and_mask_agree_in_double() -> None:
     model = decoder(2, torch.float64)
     prompt = list(range(20))
@@ -93,7 +166,7 @@ def test_flash_and_mask_agree_in_double() -> None:
     packed = pack(samples)
     results = []
     for flash in (True, False):
-        out = model.hidden(packed.ids_N, packed.positions_N, attend_layout(packed.layout, flash=flash))
+        out = model.hidden(packed.ids_N, packed.positions_N, TreeAttention(packed.layout, flash=flash))
         results.append(out)
         out.square().sum().backward()
     torch.testing.assert_close(*results, atol=1e-12, rtol=0)

@@ -35,7 +35,7 @@ def loads_in_transformers(folder: Path) -> None:
 def test_rejection_fine_tuning_and_reinforcement_learning(
     tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
 ) -> None:
-    measured = ("rl.eval_every=2", "eval.split=train", "eval.attempts=1")
+    measured = ("rl.eval_every=2", "eval.split=train", "eval.attempts=1", "model.token_budget=700")
     with create(tmp_path / "run", tiny_store, tiny_model, *measured) as run:
         final = train(run)
         assert run.state.done and run.state.stage == "done" and run.state.version == 3
@@ -50,6 +50,7 @@ def test_rejection_fine_tuning_and_reinforcement_learning(
         for line in run.metrics():
             if line["stage"] == "rl":
                 assert line["outages"] == 0 and line["groups"] >= 1 and line["tokens"] > 0 and line["grad_norm"] > 0
+                assert 0 < line["memory_mb"] < 100
                 assert line["mismatch_max"] < 1e-3  # the engine's log-probs are the learner's
                 assert line["mismatch_alarm"] == 0 and 0 <= line["groups_without_signal_share"] <= 1
                 assert 0 < line["effective_sample_size"] <= 1 and line["ratio_min"] <= line["ratio_max"]

@@ -20,6 +20,7 @@ VERBS = {
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
     "monitor": ("repodojo.cli.monitor", "monitor", "Show a run's quarantined episodes, and release them."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),
+    "bench": ("repodojo.cli.bench", "bench", "Measure a part against its alternative, both sides in one run."),
     "doctor": ("repodojo.cli.doctor", "doctor", "Say what this machine can do, and what to install for more."),
 }
 

@@ -62,14 +62,19 @@ def save(decoder: Decoder, path: Path, *, tokenizer: Path | None = None, dtype: 
         (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         weights = {name: w.detach().to(dtype or w.dtype).contiguous() for name, w in decoder.state_dict().items()}
         save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
-        for name in TOKENIZER_FILES:
-            if tokenizer is not None and (tokenizer / name).is_file():
-                shutil.copy(tokenizer / name, temporary / name)
+        copy_tokenizer(tokenizer, temporary)
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def copy_tokenizer(source: Path | None, target: Path) -> None:
+    """Copy the tokenizer files that a folder holds; None copies nothing."""
+    for name in TOKENIZER_FILES if source is not None else ():
+        if source is not None and (source / name).is_file():
+            shutil.copy(source / name, target / name)
 
 
 def _checked(weights: dict[str, Tensor], decoder: Decoder, path: Path) -> dict[str, Tensor]:

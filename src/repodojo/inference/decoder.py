@@ -6,12 +6,14 @@ batch with shared prefixes, a KV cache) is a function that the caller passes in.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.rope import rotate, tables
@@ -96,8 +98,12 @@ class Body(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A causal language model in Qwen2, Qwen3 or Llama layout; `state_dict` keys are those of transformers."""
+    """A causal language model in Qwen2, Qwen3 or Llama layout; `state_dict` keys are those of transformers.
 
+    recompute: keep only each block's input for the backward pass and compute the block again (gradient checkpointing)
+    """
+
+    recompute: bool = False
     cos: Tensor
     sin: Tensor
 
@@ -115,8 +121,15 @@ class Decoder(nn.Module):
         """ids [N], positions [N] to the last hidden state [N, hidden], normalised."""
         x = self.model.embed_tokens(ids)
         cos, sin = self.cos[positions, None].to(x.dtype), self.sin[positions, None].to(x.dtype)
+        again = self.recompute and torch.is_grad_enabled()
         for index, layer in enumerate(self.model.layers):
-            x = layer(x, cos, sin, lambda q, k, v, index=index: attend(index, q, k, v))
+            inner = functools.partial(attend, index)
+            # nothing is drawn by chance in a block, so there is no random state to keep
+            x = (
+                checkpoint(layer, x, cos, sin, inner, use_reentrant=False, preserve_rng_state=False)
+                if again
+                else layer(x, cos, sin, inner)
+            )
         return cast(Tensor, self.model.norm(x))
 
     @property

@@ -18,7 +18,9 @@ from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference import checkpoint
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.fast import FastDecoder
+from repodojo.inference.kv import kv_bytes
 from repodojo.inference.requests import Request, Stats
+from repodojo.inference.room import Room
 from repodojo.inference.sampling import uniforms
 from repodojo.inference.scheduler import Scheduler
 
@@ -31,6 +33,8 @@ class Engine:
     Completion(token_ids=(...), logprobs=(...), versions=(0, ...), finished='length')
 
     max_rows: conversations whose KV is kept at once; more may be in flight, they wait or are recomputed
+    kv_tokens: tokens for which keys and values may take memory (`kv_bytes` each), over all conversations and prefixes;
+        None: no bound but max_rows. Where room is short, idle ones are dropped, then the youngest waits again
     prefill_tokens: most tokens that one step prefills, so that a long observation does not stall decoding
     seed: mixed into every request's seed
     """
@@ -42,15 +46,19 @@ class Engine:
         dtype: torch.dtype = torch.float32,
         max_context: int,
         max_rows: int = 128,
+        kv_tokens: int | None = None,
         seed: int = 0,
         version: int = 0,
         prefill_tokens: int = 2048,
     ) -> None:
         if min(max_context - 1, max_rows, prefill_tokens) < 1:
             raise ConfigError("max_context must be at least 2, max_rows and prefill_tokens at least 1")
+        Room.check(kv_tokens, max_context)
         decoder = decoder_or_path if isinstance(decoder_or_path, Decoder) else checkpoint.load(Path(decoder_or_path))
         self._model = FastDecoder(decoder, dtype=dtype, max_context=max_context)
-        self._scheduler = Scheduler(self._model, max_rows=max_rows, prefill_tokens=prefill_tokens, version=version)
+        self._scheduler = Scheduler(
+            self._model, max_rows=max_rows, prefill_tokens=prefill_tokens, version=version, kv_tokens=kv_tokens
+        )
         self._max_context, self._seed = max_context, seed
         self._driver: asyncio.Task[None] | None = None
         self._closed = False
@@ -100,6 +108,16 @@ class Engine:
         """
         self._model.load(weights)
         self._scheduler.forget(version)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of one token's keys and values."""
+        return kv_bytes(self._model.architecture, self._model.dtype)
+
+    @property
+    def kv_held(self) -> int:
+        """Tokens for which there is memory now."""
+        return self._scheduler.kv_held
 
     @property
     def busy(self) -> bool:

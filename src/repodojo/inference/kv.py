@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repodojo.inference.architecture import Architecture
+
 SMALLEST = 64
 
 
@@ -38,12 +40,15 @@ class Arena:
     def take(self) -> int:
         """The index of a free slot; the arena doubles where it is full."""
         if None not in self.owners:
-            layers, held, *rest = self.data.shape
-            grown = _zeros((layers, max(4, 2 * held), *rest), self.data.dtype)
-            grown[:, :held] = self.data
-            self.data = grown
-            self.owners += [None] * (grown.shape[1] - held)
+            self.resize(max(4, 2 * len(self.owners)))
         return self.owners.index(None)
+
+    def resize(self, slots: int) -> None:
+        """Hold this many slots; those beyond must be free."""
+        layers, held, *rest = self.data.shape
+        data, both = _zeros((layers, slots, *rest), self.data.dtype), min(slots, held)
+        data[:, :both] = self.data[:, :both]
+        self.data, self.owners = data, self.owners[:both] + [None] * (slots - both)
 
     def keys(self, layer: int, start: int, stop: int, length: int) -> Tensor:
         """[stop - start, kv_heads, length, D], a view."""
@@ -78,6 +83,16 @@ class Arena:
         self.owners[source], self.owners[hole], slot.index = other, slot, hole
 
 
+def kv_bytes(a: Architecture, dtype: torch.dtype) -> int:
+    """Bytes of one token's keys and values in all layers."""
+    return 2 * a.layers * a.kv_heads * a.head_dim * dtype.itemsize
+
+
+def capacity_for(length: int) -> int:
+    """The smallest power of two times SMALLEST that holds `length` tokens."""
+    return SMALLEST << max(0, (length - 1) // SMALLEST).bit_length()
+
+
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros, since masked positions are multiplied by 0 and 0 x NaN would leak; numpy's cost nothing until touched."""
     count = math.prod(shape)
@@ -97,12 +112,7 @@ class Store:
         old = slot.arena
         if old is not None and length <= old.capacity:
             return old
-        capacity = SMALLEST
-        while capacity < length:
-            capacity *= 2
-        if capacity not in self.arenas:
-            self.arenas[capacity] = Arena(self._layers, self._kv_heads, capacity, self._head_dim, self._dtype)
-        arena = self.arenas[capacity]
+        arena = self._arena(capacity_for(length))
         index = arena.take()
         if old is not None:
             arena.data[:, index, :, : slot.length] = old.data[:, slot.index, :, : slot.length]
@@ -110,6 +120,27 @@ class Store:
         arena.owners[index] = slot
         slot.arena, slot.index = arena, index
         return arena
+
+    def _arena(self, capacity: int) -> Arena:
+        if capacity not in self.arenas:
+            self.arenas[capacity] = Arena(self._layers, self._kv_heads, capacity, self._head_dim, self._dtype)
+        return self.arenas[capacity]
+
+    def grow(self, capacity: int, most: int) -> None:
+        """Add free slots of a capacity: as many as there are, at least 4, but never more than `most`."""
+        arena = self._arena(capacity)
+        held = len(arena.owners)
+        arena.resize(held + min(max(4, held), most))
+
+    def trim(self) -> None:
+        """Give back the memory of free slots."""
+        for capacity, arena in list(self.arenas.items()):
+            used = [slot for slot in arena.owners if slot is not None]
+            if not used:
+                del self.arenas[capacity]
+            elif len(used) < len(arena.owners):
+                arena.front(used)
+                arena.resize(len(used))
 
     def drop(self, slot: Slot) -> None:
         """Give the slot's room back."""

@@ -69,20 +69,28 @@ class Prefixes:
         """Mark as just used."""
         self._blocks[block.ids] = self._blocks.pop(block.ids, block)
 
-    def make_room(self, block: Block, pinned: Iterable[Block]) -> int:
-        """Give the block a slot, dropping those used least recently; how many were dropped. `pinned` stay."""
-        kept, dropped = set(pinned), 0
-        resident = [other for other in self._blocks.values() if other.slot.arena is not None]
-        for other in resident[:]:
-            if len(resident) - dropped < self._limit:
-                break
-            if other not in kept:
-                self.store.drop(other.slot)
-                dropped += 1
-                if not other.sessions:
-                    del self._blocks[other.ids]
-        self.store.place(block.slot, len(block.ids))
-        return dropped
+    def make_room(self, pinned: Iterable[Block]) -> int:
+        """Drop the KV of those used least recently until one more may hold some; how many. `pinned` stay."""
+        kept = set(pinned)
+        resident = [block for block in self._blocks.values() if block.slot.arena is not None]
+        loose = [block for block in resident if block not in kept]
+        gone = loose[: max(0, len(resident) - self._limit + 1)]
+        for block in gone:
+            self._drop(block)
+        return len(gone)
+
+    def drop_one(self, pinned: Iterable[Block]) -> bool:
+        """Drop the KV of the one used least recently; False where all that hold KV are pinned."""
+        kept = set(pinned)
+        found = next((b for b in self._blocks.values() if b.slot.arena is not None and b not in kept), None)
+        if found is not None:
+            self._drop(found)
+        return found is not None
+
+    def _drop(self, block: Block) -> None:
+        self.store.drop(block.slot)
+        if not block.sessions:
+            del self._blocks[block.ids]
 
     def seed(self, block: Block, computing: Iterable[Block]) -> int | None:
         """Copy what another block has computed of an empty block's beginning; the number of tokens copied.

@@ -14,15 +14,19 @@ from repodojo.inference.prefixes import Block
 @dataclass
 class Stats:
     """What the engine did. `prompt_tokens` is what callers sent (less the last of each, which is decoded);
-    `evictions` counts conversations and prefixes whose KV made room for others; seconds are wall-clock."""
+    `evictions` counts conversations and prefixes whose KV made room for others, `cancelled` those that were being
+    served and had to wait again (they keep their tokens); seconds are wall-clock, but for
+    `cpu_seconds`: of the engine's thread, in all steps."""
 
     prompt_tokens: int = 0
     prefilled_tokens: int = 0
     decoded_tokens: int = 0
     steps: int = 0
     evictions: int = 0
+    cancelled: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     @property
     def reused_tokens(self) -> int:

@@ -13,9 +13,10 @@ from repodojo.core.errors import EngineError, RepodojoError
 from repodojo.core.protocols import Completion
 from repodojo.inference.attention import PrefillAttention, Segment, batches, order, plan
 from repodojo.inference.fast import FastDecoder
-from repodojo.inference.kv import Store
+from repodojo.inference.kv import Slot, Store
 from repodojo.inference.prefixes import Block, Prefixes
 from repodojo.inference.requests import Request, Session, Stats
+from repodojo.inference.room import Room
 from repodojo.inference.sampling import draw
 
 _AHEAD = 16
@@ -28,9 +29,12 @@ _FORWARD = 512
 class Scheduler:
     """All state of the engine. Every public method leaves it consistent; none awaits."""
 
-    def __init__(self, model: FastDecoder, *, max_rows: int, prefill_tokens: int, version: int) -> None:
+    def __init__(
+        self, model: FastDecoder, *, max_rows: int, prefill_tokens: int, version: int, kv_tokens: int | None = None
+    ) -> None:
         a = model.architecture
         self._model, self._max_rows, self._prefill_tokens, self.version = model, max_rows, prefill_tokens, version
+        self._kv_tokens = kv_tokens
         self._new_store: Callable[[], Store] = lambda: Store(a.layers, a.kv_heads, a.head_dim, model.dtype)
         self.stats = Stats()
         self._waiting: dict[Session, None] = {}  # dicts as ordered sets
@@ -40,8 +44,14 @@ class Scheduler:
     def _clear(self) -> None:
         self._own = self._new_store()
         self._prefixes = Prefixes(self._new_store(), self._max_rows)
+        self._room = Room((self._own, self._prefixes.store), self._kv_tokens)
         self._sessions: dict[str, Session] = {}
         self._idle: dict[Session, None] = {}  # conversations that hold KV but do not run, least recently used first
+
+    @property
+    def kv_held(self) -> int:
+        """Tokens for which there is memory, over conversations and prefixes."""
+        return self._room.held
 
     @property
     def busy(self) -> bool:
@@ -131,18 +141,20 @@ class Scheduler:
     @torch.inference_mode()
     def step(self) -> None:
         """Admit, prefill at most one chunk, decode one token for every row that is ready."""
+        cpu = time.thread_time()
         self._admit()
         start = time.perf_counter()
         segments = self._chunk()
         if segments:
             self._prefill(segments)
         middle = time.perf_counter()
-        ready = [session for session in self._running if session.ready]
+        ready = self._grow([session for session in self._running if session.ready])
         if ready:
             self._decode(ready)
         self.stats.steps += 1
         self.stats.prefill_seconds += middle - start
         self.stats.decode_seconds += time.perf_counter() - middle
+        self.stats.cpu_seconds += time.thread_time() - cpu
 
     def _admit(self) -> None:
         if not self._waiting:
@@ -158,12 +170,53 @@ class Scheduler:
                 held += 1
             del self._waiting[session]
             self._running[session] = None
-            self._own.place(session.slot, len(session.ids) - session.shared + _AHEAD)
-            if session.block is not None:
-                self._prefixes.touch(session.block)
-                if session.block.slot.arena is None:
-                    in_use = [s.block for s in (*self._running, *self._idle) if s.block is not None]
-                    self.stats.evictions += self._prefixes.make_room(session.block, in_use)
+            if not self._seat(session):
+                self._cancel(session)
+                return  # who came later waits too, or a long conversation might wait for ever
+
+    def _seat(self, session: Session) -> bool:
+        """Room for a conversation's tokens and its prefix, without taking it from those that run."""
+        if not self._place(self._own, session.slot, len(session.ids) - session.shared + _AHEAD):
+            return False
+        block = session.block
+        if block is None:
+            return True
+        self._prefixes.touch(block)
+        if block.slot.arena is None:
+            self.stats.evictions += self._prefixes.make_room(self._in_use())
+        return self._place(self._prefixes.store, block.slot, len(block.ids))
+
+    def _place(self, store: Store, slot: Slot, length: int) -> bool:
+        """Room for a slot, taken from idle conversations and from prefixes without one; False where all is in use."""
+        while not self._room.place(store, slot, length):
+            if self._idle:
+                self._evict(next(iter(self._idle)))
+            elif self._prefixes.drop_one(self._in_use()):
+                self.stats.evictions += 1
+            else:
+                return False
+        return True
+
+    def _in_use(self) -> list[Block]:
+        return [s.block for s in (*self._running, *self._idle) if s.block is not None]
+
+    def _cancel(self, session: Session) -> None:
+        """A running conversation gives its room back and waits, first in line; it keeps its tokens."""
+        del self._running[session]
+        self._own.drop(session.slot)
+        self._waiting = {session: None, **self._waiting}
+        if not self._running and not self._idle:
+            raise EngineError("the bound on keys and values cannot hold a single conversation")
+
+    def _grow(self, sessions: list[Session]) -> list[Session]:
+        """Room for one more token each. Where there is none, the youngest are cancelled; the others are returned."""
+        for session in sessions:
+            while session in self._running:
+                if self._place(self._own, session.slot, session.slot.length + 1):
+                    break
+                self._cancel(next(reversed(self._running)))
+                self.stats.cancelled += 1
+        return [session for session in sessions if session in self._running]
 
     def _evict(self, session: Session) -> None:
         """Drop an idle conversation's KV; it stays known by its tokens and is recomputed when it comes back."""
@@ -207,8 +260,6 @@ class Scheduler:
             self.stats.prefilled_tokens += len(ids)
 
     def _decode(self, sessions: list[Session]) -> None:
-        for session in sessions:
-            self._own.place(session.slot, session.slot.length + 1)
         order([session.slot for session in sessions])
         order([session.block.slot for session in sessions if session.block])
         sessions.sort(key=lambda s: (s.slot.arena.capacity if s.slot.arena else 0, s.slot.index))

@@ -14,26 +14,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repodojo.inference.decoder import Attend
 from repodojo.learner.tree import Layout
 
 FLASH_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 
 
-def attend_layout(layout: Layout, *, flash: bool | None = None) -> Attend:
-    """Attention for a packed forward. `flash` forces (True) or forbids (False) the CPU kernel; None decides."""
-    masks: dict[torch.device, list[Tensor]] = {}
+class TreeAttention:
+    """Attention for a packed forward (an `Attend`). `flash` forces or forbids the CPU kernel; None decides."""
 
-    def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __init__(self, layout: Layout, *, flash: bool | None = None) -> None:
+        self.layout, self._flash = layout, flash
+        self._masks: dict[torch.device, list[Tensor]] = {}
+
+    def __call__(self, _layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         dtype = torch.get_autocast_dtype(q.device.type) if torch.is_autocast_enabled(q.device.type) else q.dtype
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-        if _flash_fits(q) if flash is None else flash:
-            return cast(Tensor, _Flash.apply(q, k, v, layout))  # type: ignore[no-untyped-call]
-        if q.device not in masks:
-            masks[q.device] = [dense_mask(layout, *tree).to(q.device) for tree in layout.trees]
-        return _masked(q, k, v, layout, masks[q.device])
+        if _flash_fits(q) if self._flash is None else self._flash:
+            return cast(Tensor, _Flash.apply(q, k, v, self.layout))  # type: ignore[no-untyped-call]
+        if q.device not in self._masks:
+            self._masks[q.device] = [dense_mask(self.layout, *tree).to(q.device) for tree in self.layout.trees]
+        return _masked(q, k, v, self.layout, self._masks[q.device])
 
-    return attend
+    def additive(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The same as one mask [1, 1, N, N], 0 where the row sees the key, for models that bring their attention."""
+        rows = self.layout.trees[-1][1] if self.layout.trees else 0
+        seen = torch.zeros(rows, rows, dtype=torch.bool)
+        for first, end in self.layout.trees:
+            seen[first:end, first:end] = dense_mask(self.layout, first, end)
+        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+        return mask[None, None].to(device)
 
 
 def dense_mask(layout: Layout, first: int, end: int) -> Tensor:

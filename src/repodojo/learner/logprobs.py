@@ -12,21 +12,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from repodojo.inference.decoder import Decoder
-from repodojo.learner.attention import attend_layout
+from repodojo.learner.attention import TreeAttention
 from repodojo.learner.packing import Pack
+from repodojo.learner.policy import Policy
 
 CHUNK_ELEMENTS = 1 << 20
 """Logits held at a time; a few MiB stay in the cache, twice as much was slower by a half."""
 
 
-def packed_logprobs(decoder: Decoder, pack: Pack, *, entropy: bool = True) -> tuple[Tensor, Tensor]:
+def packed_logprobs(decoder: Policy, pack: Pack, *, entropy: bool = True) -> tuple[Tensor, Tensor]:
     """log pi of each action token and the entropy of its distribution, both [A] float32, at temperature 1.
 
     Differentiable in the decoder's weights; runs under autocast where that is on. With `entropy=False` zeros are
     returned for it, which saves a pass over the logits.
     """
-    hidden = decoder.hidden(pack.ids_N, pack.positions_N, attend_layout(pack.layout))
+    hidden = decoder.hidden(pack.ids_N, pack.positions_N, TreeAttention(pack.layout))
     return project(hidden[pack.source_A], decoder.output_weight, pack.target_A, entropy=entropy)
 
 

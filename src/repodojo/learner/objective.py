@@ -72,6 +72,17 @@ class Sums:
             if tensor.numel():
                 self.highest[name] = max(self.highest.get(name, float("-inf")), float(tensor.max()))
 
+    @staticmethod
+    def merged(parts: Iterable[Sums]) -> Sums:
+        """The sums of several ranks as one."""
+        whole = Sums()
+        for part in parts:
+            for name, value in part.values.items():
+                whole.values[name] = whole.values.get(name, 0.0) + value
+            for name, value in part.highest.items():
+                whole.highest[name] = max(whole.highest.get(name, float("-inf")), value)
+        return whole
+
 
 def terms(
     samples: Sequence[Sample],

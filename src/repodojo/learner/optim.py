@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from repodojo.core.errors import ConfigError
-from repodojo.inference.decoder import Decoder
+from repodojo.learner.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class OptimizerSettings:
         return rise * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def build(decoder: Decoder, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
+def build(decoder: Policy, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
     """The optimisers of all weights; every group remembers its peak learning rate as `peak`."""
     blocks, others, vectors = _kinds(decoder)
     rest = {"muon": others, "adamw": [*blocks, *others]}[settings.kind]
@@ -86,7 +86,7 @@ def set_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
             group["lr"] = group["peak"] * factor
 
 
-def _kinds(decoder: Decoder) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+def _kinds(decoder: Policy) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Matrices of the blocks, other matrices (embeddings, output), vectors (norms, biases)."""
     blocks: list[Tensor] = []
     others: list[Tensor] = []

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from repodojo.core.errors import ConfigError
 from repodojo.core.records import Sample
-from repodojo.learner.tree import Forest, Ints, Layout, common
+from repodojo.learner.tree import Forest, Ints, Layout
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def pack(samples: Sequence[Sample], members: Sequence[int] | None = None) -> Pac
 def micro_batches(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     """Packs of at most `token_budget` rows, in the order of the samples.
 
-    A group stays whole unless it alone exceeds the budget; then it is split and its prefix is computed in each part.
+    A group stays whole unless it alone exceeds the budget; then it is split so that branches stay together, and what
+    the parts share is computed in each.
     One sample above the budget makes a pack of its own. Samples without action tokens appear in no pack.
     """
     if token_budget < 1:
@@ -110,17 +111,29 @@ def groups_of(samples: Sequence[Sample], indices: Sequence[int]) -> list[list[in
 
 
 def _parts(group: list[tuple[int, Ints]], budget: int) -> list[tuple[list[int], int]]:
-    """Cut a group into parts within the budget, with the rows of each (the common prefix counted once a part)."""
-    present = [(index, tokens) for index, tokens in group if tokens.size]
-    shared = common([tokens for _, tokens in present])
+    """Cut a group into parts within the budget, with the rows of each.
+
+    In sorted order those that share a branch are neighbours, so a cut computes as little as possible twice.
+    """
+    tokens = {index: own for index, own in group if own.size}
+    if (rows := _rows(tokens)) <= budget or not tokens:
+        return [(list(tokens), rows)] if tokens else []
     parts: list[tuple[list[int], int]] = []
-    for index, tokens in present:
-        own = int(tokens.size) - shared
-        if parts and parts[-1][1] + own <= budget:
-            parts[-1] = ([*parts[-1][0], index], parts[-1][1] + own)
-        else:
-            parts.append(([index], shared + own))
-    return parts
+    for index in sorted(tokens, key=lambda i: (tokens[i].tolist(), i)):
+        if parts:
+            together = [*parts[-1][0], index]
+            if (rows := _rows({i: tokens[i] for i in together})) <= budget:
+                parts[-1] = (together, rows)
+                continue
+        parts.append(([index], int(tokens[index].size)))
+    return [(sorted(members), rows) for members, rows in parts]
+
+
+def _rows(tokens: dict[int, Ints]) -> int:
+    """Rows of one group's tree."""
+    forest = Forest(tokens)
+    forest.add(list(tokens))
+    return forest.size
 
 
 def _needed(sample: Sample) -> Ints:

@@ -14,44 +14,52 @@ from torch import Tensor
 from repodojo.algorithms.recipe import Recipe
 from repodojo.core.errors import ConfigError, RunError
 from repodojo.core.records import Batch, Sample
-from repodojo.inference.decoder import Decoder
-from repodojo.learner import optim
+from repodojo.learner import memory, optim
 from repodojo.learner.entropy import EntropyControl
 from repodojo.learner.logprobs import packed_logprobs
 from repodojo.learner.objective import PerToken, Sums, policy_loss, rollout_logprobs, terms
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.packing import Pack, groups_of, micro_batches
+from repodojo.learner.parallel import Ranks, full, whole
+from repodojo.learner.policy import Policy
 
 Metrics = dict[str, float]
 
 
 class Learner:
-    """Changes a decoder's weights.
+    """Changes a model's weights.
 
+    decoder: the model; sharded over processes by `parallel.shard`, `ranks` says which of them this is
     dtype: "bfloat16" runs the forward under autocast (weights and optimiser stay float32)
     token_budget: rows computed at a time, the bound on memory; changes no result
+    recompute: gradient checkpointing: less memory for a third more computing; changes no result
     reference: the frozen model that a recipe's KL penalty pulls towards
     max_skips: steps in a row with a non-finite loss or gradient before the run is stopped (RunError)
     """
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Policy,
         *,
         optimizer: OptimizerSettings | None = None,
         dtype: Literal["float32", "bfloat16"] = "float32",
         token_budget: int = 8192,
-        reference: Decoder | None = None,
+        recompute: bool = False,
+        reference: Policy | None = None,
         seed: int = 0,
         max_skips: int = 3,
+        ranks: Ranks | None = None,
     ) -> None:
         self.decoder = decoder
+        decoder.recompute = recompute
         self.settings = optimizer or OptimizerSettings()
         self.reference = reference
         self.step = 0
         self.skipped = 0
         self._dtype, self._budget, self._max_skips = dtype, token_budget, max_skips
-        self._skipped_in_a_row = 0
+        self._skipped_in_a_row, self.ranks = 0, ranks or Ranks()
+        if self.ranks.count > 1 and self.settings.kind == "muon":
+            raise ConfigError("Muon needs whole matrices, which no rank holds", way_out="use adamw over processes")
         self._entropy = EntropyControl()
         self._optimizers = optim.build(decoder, self.settings)
         self._generator = torch.Generator().manual_seed(seed)
@@ -102,20 +110,22 @@ class Learner:
                 return policy_loss(logprobs_A, entropy_A, pack, given, sums)
 
             steps.append(self._optimise(micro_batches(samples, self._budget), loss))
-        return {**self._entropy.update(recipe, _summary(steps, sums)), "seconds": time.perf_counter() - started}
+        everyone = sums.merged(self.ranks.gather(sums))
+        return {**self._entropy.update(recipe, _summary(steps, everyone)), "seconds": time.perf_counter() - started}
 
-    def logprobs(self, decoder: Decoder, samples: Sequence[Sample]) -> PerToken:
+    def logprobs(self, decoder: Policy, samples: Sequence[Sample]) -> PerToken:
         """Log-probs of the samples' action tokens under `decoder`, without gradients."""
         found = PerToken(samples)
         with torch.no_grad(), self._autocast():
-            for pack in micro_batches(samples, self._budget):
+            for pack, counts in self.ranks.deal(micro_batches(samples, self._budget)):
                 logprobs_A, _ = packed_logprobs(decoder, pack.to(self._device), entropy=False)
-                found.values_T[found.index(pack)] = logprobs_A.float().cpu()
+                found.values_T[found.index(pack)] = logprobs_A.float().cpu() * counts
+        self.ranks.sum(found.values_T)
         return found
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of all weights under their Hugging Face names, for a WeightSink."""
-        return {name: weight.detach().clone() for name, weight in self.decoder.state_dict().items()}
+        return whole(self.decoder.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs besides the weights."""
@@ -148,24 +158,37 @@ class Learner:
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for pack in packs:
+        for pack, counts in self.ranks.deal(packs):
             with self._autocast():
-                part = loss(pack.to(self._device))
+                part = loss(pack.to(self._device)) if counts else self._nothing(pack.to(self._device))
             part.backward()  # type: ignore[no-untyped-call]
             total += float(part.detach())
+        total = self.ranks.total(total)
+        rows = [pack.rows for pack in packs]
         metrics = {
             "loss": total,
             "tokens": float(sum(pack.target_A.numel() for pack in packs)),
-            "rows": float(sum(pack.rows for pack in packs)),
+            "rows": float(sum(rows)),
+            "memory_mb": self._memory(max(rows, default=0)),
             "grad_norm": 0.0,
             "skipped": 0.0,
         }
         if packs:
             norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), self.settings.grad_clip)
-            metrics["grad_norm"] = float(norm)
+            metrics["grad_norm"] = float(full(norm))
             metrics["skipped"] = float(not self._apply(total, metrics["grad_norm"]))
         metrics["learning_rate"] = self._optimizers[0].param_groups[0]["lr"]
         return metrics
+
+    def _nothing(self, pack: Pack) -> Tensor:
+        """A loss of 0 that gathers the weights and their gradients like any other."""
+        return packed_logprobs(self.decoder, pack, entropy=False)[0].sum() * 0.0
+
+    def _memory(self, rows: int) -> float:
+        """MiB that a step with micro-batches of `rows` rows holds (`learner.memory`); of all ranks' weights."""
+        moments = 1 if self.settings.kind == "muon" else 2
+        held = memory.of_step(self.decoder.architecture, rows, recompute=self.decoder.recompute, moments=moments)
+        return held.total / 2**20
 
     def _apply(self, loss: float, norm: float) -> bool:
         """Step unless loss or gradient are not finite; RunError when that repeats."""
@@ -220,6 +243,7 @@ def _summary(steps: Sequence[Metrics], sums: Sums) -> Metrics:
         "grad_norm_max": max(step["grad_norm"] for step in steps),
         "tokens": tokens,
         "rows": sum(step["rows"] for step in steps),
+        "memory_mb": max(step["memory_mb"] for step in steps),
         "skipped": sum(step["skipped"] for step in steps),
         "learning_rate": steps[-1]["learning_rate"],
         **means,

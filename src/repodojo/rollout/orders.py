@@ -39,6 +39,7 @@ class PoolSettings:
     memo_tests: bool = True
     allow_unisolated: bool = False
     threads: int = 1
+    kv_mb: int = 0
 
 
 def seed_of(run_seed: int, *names: object) -> int:

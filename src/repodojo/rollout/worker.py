@@ -94,14 +94,17 @@ class Worker:
 
         from repodojo.inference import checkpoint
         from repodojo.inference.engine import Engine
+        from repodojo.inference.kv import kv_bytes
 
         torch.set_num_threads(settings.threads)
         self.connection, self.outbox, self.settings = connection, outbox, settings
         self.weights: Path | None = None
         self.chat = ChatFormat.load(Path(settings.model))
+        decoder, dtype = checkpoint.load(Path(settings.model)), getattr(torch, settings.dtype)
         self.engine = Engine(
-            checkpoint.load(Path(settings.model)),
-            dtype=getattr(torch, settings.dtype),
+            decoder,
+            dtype=dtype,
+            kv_tokens=(settings.kv_mb << 20) // kv_bytes(decoder.architecture, dtype) or None,
             max_context=settings.agent.max_context,
             max_rows=2 * settings.concurrency,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from repodojo.core.errors import OutageError
 from repodojo.core.records import Task, Trajectory
@@ -79,17 +79,19 @@ class Training:
 
     def new_learner(self, optimizer: OptimizerSettings) -> Learner:
         """A learner on the current weights with a fresh optimiser."""
-        return Learner(checkpoint.load(self.model), optimizer=optimizer, dtype=self._dtype(), seed=self.config.run.seed)
+        return Learner(checkpoint.load(self.model), optimizer=optimizer, **self._learner_settings())
 
     def resumed_learner(self, stage: str, optimizer: OptimizerSettings) -> Learner:
         """The learner of a stage in progress, exactly as it was committed; else a new one."""
         folder = self.run.latest_checkpoint()
         if self.run.state.stage != stage or folder is None:
             return self.new_learner(optimizer)
-        return checkpoints.load(folder, optimizer=optimizer, dtype=self._dtype(), seed=self.config.run.seed)[0]
+        return checkpoints.load(folder, optimizer=optimizer, **self._learner_settings())[0]
 
-    def _dtype(self) -> Literal["float32", "bfloat16"]:
-        return self.config.model.dtype
+    def _learner_settings(self) -> dict[str, Any]:
+        model = self.config.model
+        how = {"dtype": model.dtype, "token_budget": model.token_budget, "recompute": model.recompute}
+        return {**how, "seed": self.config.run.seed}
 
     def publish(self, learner: Learner) -> None:
         """New weights to every worker, as a new policy version."""

@@ -50,6 +50,8 @@ class Model(Section):
 
     path: str = _at("", "checkpoint folder; empty means the base that ships with the package")
     dtype: Literal["float32", "bfloat16"] = _at("float32", "number format of the weights")
+    token_budget: int = _at(8192, "tokens the learner computes at a time, the bound on its memory", ge=1)
+    recompute: bool = _at(False, "gradient checkpointing: the learner needs less memory and a third more computing")
 
 
 class Tasks(Section):
@@ -127,6 +129,7 @@ class Rollout(Section):
     workers: int = _at(1, "processes that sample episodes", ge=1)
     concurrency: int = _at(64, "episodes in flight at once, over all workers", ge=1)
     group_size: int = _at(8, "episodes of one task that are compared with each other; one alone has no baseline", ge=2)
+    kv_mb: int = _at(0, "memory a worker's engine may use for kept keys and values (MiB); 0: as much as needed", ge=0)
     temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)
     max_staleness: int = _at(0, "policy versions an episode may lag behind; 0 is synchronous", ge=0)
     take: Literal["asked", "finished"] = _at(

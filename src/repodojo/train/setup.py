@@ -57,6 +57,7 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         reward=formula(config),
         observation_chars=OBSERVATION_CHARS,
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
+        kv_mb=config.rollout.kv_mb,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
     )

@@ -1,0 +1,81 @@
+"""`repodojo bench NAME`: one benchmark, both sides in one process on the same work."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import platform
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from repodojo.core.errors import UserError
+
+
+def names() -> list[str]:
+    """The benchmarks there are: modules of `cli.benches` whose name has no leading underscore."""
+    from repodojo.cli import benches
+
+    return sorted(m.name for m in pkgutil.iter_modules(benches.__path__) if not m.name.startswith("_"))
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="Which; leave out to list them.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: shows that it works, not how fast.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; `ratio` is the headline.")] = False,
+) -> None:
+    """Measure one part against its alternative; a ratio above 1 means that this project's way is better.
+
+    Example: repodojo bench train --json | jq .ratio
+    """
+    known = names()
+    if not name:
+        _list(known, json_)
+        return
+    if name not in known:
+        raise UserError(f"there is no benchmark {name!r}", way_out=f"choose from {', '.join(known)}")
+    module = importlib.import_module(f"repodojo.cli.benches.{name}")
+    console = Console(stderr=True)
+    with console.status(f"bench {name}{' (quick)' if quick else ''}"):
+        found: dict[str, Any] = module.run(quick)
+    found = {"bench": name, **found, "quick": quick, "machine": machine()}
+    if json_:
+        typer.echo(json.dumps(found))
+        return
+    table = Table("figure", "value", title=f"{name}: {_first_line(module.__doc__)}")
+    for key, value in found.items():
+        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and how busy it was: the load is of the last minute."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "platform": platform.platform(),
+        "cores": cores,
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+
+
+def _list(known: list[str], json_: bool) -> None:
+    texts = {name: _first_line(importlib.import_module(f"repodojo.cli.benches.{name}").__doc__) for name in known}
+    if json_:
+        typer.echo(json.dumps(texts))
+        return
+    table = Table("benchmark", "what is compared")
+    for name, text in texts.items():
+        table.add_row(name, text)
+    Console().print(table)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]

@@ -1,0 +1,64 @@
+"""Generating for a batch of prompts that begin alike: the engine against transformers' generate.
+
+64 prompts of 512 tokens that share their first 384, 64 new tokens each, with log-probs, temperature 1, float32, one
+thread, the same weights. Ours: `inference.engine`, all prompts submitted at once. Theirs: one batch through
+`generate(do_sample=True)`, no padding needed, log-probs from the logits that it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import torch
+
+from repodojo.cli.benches._common import compare, one_thread, own_model, same_in_transformers
+from repodojo.core.protocols import SamplingParams
+from repodojo.inference.decoder import Decoder
+from repodojo.inference.engine import Engine
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """See the module; `quick` is 8 prompts of 64 tokens."""
+    count, shared, length, new = (8, 48, 64, 8) if quick else (64, 384, 512, 64)
+    decoder = own_model()
+    model = same_in_transformers(decoder)
+    prompts = torch.randint(0, 4096, (count, length))
+    prompts[:, :shared] = prompts[0, :shared]
+    with one_thread():
+        found = compare(
+            lambda: asyncio.run(_ours(decoder, prompts, new)), lambda: _theirs(model, prompts, new), 2 if quick else 3
+        )
+    tokens = count * new
+    return {
+        **found,
+        "tokens": tokens,
+        "ours_tokens_per_cpu_second": tokens / found["ours_cpu_seconds"],
+        "theirs_tokens_per_cpu_second": tokens / found["theirs_cpu_seconds"],
+    }
+
+
+async def _ours(decoder: Decoder, prompts: torch.Tensor, new: int) -> None:
+    engine = Engine(decoder, max_context=prompts.shape[1] + new, max_rows=len(prompts))
+    params = SamplingParams(max_tokens=new)
+    done = await asyncio.gather(*(engine.generate(p, params, seed=i) for i, p in enumerate(prompts.tolist())))
+    assert all(len(one.logprobs) == new for one in done)
+
+
+@torch.inference_mode()
+def _theirs(model: Any, prompts: torch.Tensor, new: int) -> None:
+    out = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=new,
+        min_new_tokens=new,
+        do_sample=True,
+        top_k=0,
+        output_logits=True,
+        return_dict_in_generate=True,
+        pad_token_id=0,
+    )
+    tokens = out.sequences[:, prompts.shape[1] :]
+    for step, logits in enumerate(out.logits):
+        logits.float().log_softmax(-1).gather(1, tokens[:, step : step + 1])
+    assert tokens.shape[1] == new

@@ -1,0 +1,71 @@
+"""Conversations of many turns: kept keys and values against computing the whole context anew every turn.
+
+64 trajectories in groups of 8 over 8 turns: a prompt of 512 tokens, 120 observed and 40 generated tokens a turn,
+float32, one thread. Both sides are this project's engine with the same kernels, so the ratio is what reuse brings.
+Ours: sessions, and a group's prompt once. Theirs: no session, and nothing shared (every prompt has another first
+token, and each turn a fresh engine).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from repodojo.cli.benches._common import compare, one_thread, own_model
+from repodojo.core.protocols import SamplingParams
+from repodojo.inference.decoder import Decoder
+from repodojo.inference.engine import Engine
+
+
+@dataclass(frozen=True)
+class _Plan:
+    trajectories: int = 64
+    group: int = 8
+    turns: int = 8
+    prompt: int = 512
+    observed: int = 120
+    sampled: int = 40
+
+    @property
+    def context(self) -> int:
+        return self.prompt + self.turns * (self.observed + self.sampled)
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """See the module; `quick` is 8 trajectories of 3 short turns."""
+    plan = _Plan(8, 4, 3, 64, 12, 6) if quick else _Plan()
+    decoder = own_model()
+    with one_thread():
+        found = compare(
+            lambda: asyncio.run(_turns(decoder, plan, keep=True)),
+            lambda: asyncio.run(_turns(decoder, plan, keep=False)),
+            2 if quick else 1,
+        )
+    return {**found, "trajectories": plan.trajectories, "turns": plan.turns, "context": plan.context}
+
+
+async def _turns(decoder: Decoder, plan: _Plan, *, keep: bool) -> None:
+    """All trajectories turn by turn."""
+    drawn = torch.Generator().manual_seed(0)
+
+    def tokens(count: int) -> list[int]:
+        found: list[int] = torch.randint(100, 4096, (count,), generator=drawn).tolist()
+        return found
+
+    heads = [tokens(plan.prompt) for _ in range(plan.trajectories // plan.group)]
+    contexts = [list(heads[i // plan.group]) for i in range(plan.trajectories)]
+    if not keep:
+        contexts = [[i, *ids[1:]] for i, ids in enumerate(contexts)]
+    params = SamplingParams(max_tokens=plan.sampled)
+    engine = Engine(decoder, max_context=plan.context, max_rows=plan.trajectories)
+    for turn in range(plan.turns):
+        if turn and not keep:
+            engine = Engine(decoder, max_context=plan.context, max_rows=plan.trajectories)
+        calls = [
+            engine.generate(ids, params, seed=turn, session=str(i) if keep else "") for i, ids in enumerate(contexts)
+        ]
+        for ids, done in zip(contexts, await asyncio.gather(*calls), strict=True):
+            ids += [*done.token_ids, *tokens(plan.observed)]
