@@ -5,14 +5,16 @@ repository forks a child that does. The child says what each example printed, an
 test holds neither the verdict nor the report's descriptor. If a child dies or hangs, the id that it was at becomes
 "error"; after a death a new child goes on with the next, after a hang the rest is "error" unrun. `--report` writes
 JSON to the descriptor named by REPODOJO_REPORT_FD: `{"complete": true, "tests": {id: status}, "failures": {id: text},
-"touched": {id: [name, ...]}, "seconds": {id: s}}`.
-`--stdin` reads `{"docstrings": {id: text}}` first: those examples count, whatever the files say now.
+"touched": {id: [name, ...]}, "seconds": {id: s}, "outputs": {id: [[index, printed, exception], ...]}}`.
+`--stdin` reads `{"docstrings": {id: text}}` first: those examples count, whatever the files say now. With `--outputs`
+nothing is compared here: what each example printed is reported, so that the expected text need not be in the box.
 What pytest reports does come from the process under test; only doctest verdicts are the parent's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import doctest
 import importlib
 import json
@@ -35,6 +37,7 @@ class Options:
     """How ids are run: seconds an id may take, whether pytest explains asserts, whether calls are traced.
 
     `gate`: where all of these pass, what comes after them is not run (its status stays open).
+    `judge`: compare what examples print; without it their output is kept, and an example that ran has passed.
     """
 
     seconds: float = 3.0
@@ -42,16 +45,18 @@ class Options:
     trace: bool = False
     docstrings: Mapping[str, str] = field(default_factory=dict)
     gate: tuple[str, ...] = ()
+    judge: bool = True
 
 
 @dataclass
 class Results:
-    """Status, first failing example and definitions called, by id."""
+    """Status, first failing example, definitions called and (without `judge`) what examples printed, by id."""
 
     tests: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     touched: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    outputs: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
 
     def text(self, details: int = 1) -> str:
         """What a person (or a very small model) reads: at most `details` failures, then the count."""
@@ -144,6 +149,7 @@ class Supervisor:
         code = 70
         try:
             os.setpgid(0, 0)
+            hide(False)
             report = os.environ.pop("REPODOJO_REPORT_FD", "")
             if report:
                 os.close(int(report))
@@ -190,6 +196,9 @@ class Supervisor:
         if index != self.seen or index >= len(self.examples):
             return
         self.seen += 1
+        if not self.options.judge:
+            self.results.outputs.setdefault(name, []).append((index, got, exception))
+            return
         example = self.examples[index]
         if example.options.get(doctest.SKIP) or name in self.results.failures:
             return
@@ -219,6 +228,12 @@ def same(example: doctest.Example, got: str, exception: str, flags: int) -> bool
     return checker.check_output(example.exc_msg, exception, flags)
 
 
+def hide(on: bool) -> None:
+    """Keep other processes of the same user out of this one's memory and descriptors (a Linux matter)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(4, 0 if on else 1, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
 def _kill(pid: int) -> None:
     _kill_group(pid)
     try:
@@ -246,13 +261,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="boxrun")
     parser.add_argument("--report", action="store_true", help="write JSON to REPODOJO_REPORT_FD")
     parser.add_argument("--stdin", action="store_true", help="read docstrings as JSON from standard input")
+    parser.add_argument("--outputs", action="store_true", help="report what examples print, compare nothing")
     parser.add_argument("--trace", action="store_true", help="report the definitions that each id calls")
     parser.add_argument("--examples", type=int, default=1, help="failures shown in full")
     parser.add_argument("--seconds", type=float, default=3.0, help="time an id may take")
     parser.add_argument("ids", nargs="+")
     chosen = parser.parse_args(arguments)
     docstrings = json.load(sys.stdin)["docstrings"] if chosen.stdin else {}
-    options = Options(chosen.seconds, not chosen.report, chosen.trace, docstrings)
+    options = Options(chosen.seconds, not chosen.report, chosen.trace, docstrings, judge=not chosen.outputs)
+    hide(True)
     results = Supervisor(chosen.ids, options, boxchild.run).run()
     if chosen.report:
         with os.fdopen(int(os.environ["REPODOJO_REPORT_FD"]), "w") as stream:
