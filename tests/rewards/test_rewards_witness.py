@@ -34,16 +34,16 @@ import boxvalues  # noqa: E402
 
 
 @pytest.fixture
-async def reward(store: TaskStore) -> AsyncIterator[TestReward]:
-    factory = boxes(store.path)
+async def reward(crafted: TaskStore) -> AsyncIterator[TestReward]:
+    factory = boxes(crafted.path)
     yield TestReward(factory)
     await factory.close()
 
 
 @pytest.fixture
-def task(store: TaskStore) -> Task:
+def task(crafted: TaskStore) -> Task:
     """Graded by pytest alone, which runs in one process with the code."""
-    found = next(t for t in store.tasks() if t.focus[0].endswith("clamp") and t.hidden_files)
+    found = crafted.get("t-clamp")
     ids = tuple(i for i in (*found.grader.fail_to_pass, *found.grader.pass_to_pass) if "clamp" in i and "pytest" in i)
     return replace(found, id=f"{found.id}-pytest", grader=Grader("f2p_p2p", fail_to_pass=ids))
 
@@ -81,8 +81,8 @@ async def test_another_sound_solution_is_paid(reward: TestReward, task: Task) ->
     assert (score.value, score.parts["witness"] > 0.5) == (1.0, True)
 
 
-async def test_known_inputs_learned_by_heart_are_not_paid(reward: TestReward, store: TaskStore) -> None:
-    task = next(t for t in store.tasks() if t.focus[0].endswith("mean"))
+async def test_known_inputs_learned_by_heart_are_not_paid(reward: TestReward, crafted: TaskStore) -> None:
+    task = crafted.get("t-mean")
     text = MODULE.replace("    total = 0\n", "    return {(1, 2, 6): 3.0}.get(tuple(values), 0)\n    total = 0\n")
     score = await reward.score(task, {SUMS: text.encode()}, None)
     assert (score.value, score.parts["f2p"]) == (0.0, 1.0) and score.parts["witness"] < 1
@@ -97,9 +97,9 @@ async def test_where_nothing_can_be_asked_the_change_may_not_touch_its_judges(re
 
 
 async def test_a_new_module_that_hides_an_installed_one_does_not_count(
-    task: Task, store: TaskStore, tmp_path: Path
+    task: Task, crafted: TaskStore, tmp_path: Path
 ) -> None:
-    shutil.copytree(store.path, tmp_path / "store")
+    shutil.copytree(crafted.path, tmp_path / "store")
     (tmp_path / "store" / "sites" / "s1").mkdir(parents=True)
     (tmp_path / "store" / "sites" / "s1" / "helper.py").write_text("x = 1\n")
     recipe = {**task.environment.recipe, "site": "s1"}
@@ -111,7 +111,7 @@ async def test_a_new_module_that_hides_an_installed_one_does_not_count(
     assert (score.value, score.parts["refused"]) == (1.0, 1.0)
 
 
-async def test_expected_output_is_in_no_process_of_the_box(reward: TestReward, task: Task, store: TaskStore) -> None:
+async def test_expected_output_is_in_no_process_of_the_box(reward: TestReward, task: Task, crafted: TaskStore) -> None:
     """The example's output is only in the docstring, which this change has deleted."""
     code = """def clamp(x, low, high):
     import gc, os

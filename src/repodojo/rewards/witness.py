@@ -81,15 +81,25 @@ class Witness:
         return known
 
     async def ask(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> Testimony:
-        """Question the changed code, twice."""
+        """Question the changed code; a variant that the bug does not touch has no say, so it is not asked."""
+        cases = [case for case in cases if case.shown or (case.telling and case.wanted[0] != "raise")]
+        right = await self.right(task, changes, cases)
+        shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
+        others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
+        return Testimony(len(shown), sum(shown), len(others), sum(others))
+
+    async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
+        """Whether each case is answered as by sound code, both times that it is asked."""
         right = [True] * len(cases)
         calls = [case.call for case in cases]
         for turn in range(2 if cases else 0):
             answers = await self._answers(task, task.environment, changes, calls, turn)
             right = [ok and agree(c.wanted, answers.get(i)) for i, (ok, c) in enumerate(zip(right, cases, strict=True))]
-        shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
-        others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown and case.telling]
-        return Testimony(len(shown), sum(shown), len(others), sum(others))
+        return right
+
+    def remembered(self, task: Task) -> tuple[Case, ...]:
+        """The cases of a task if they have been worked out."""
+        return self._cases.get(task.id) or ()
 
     async def _work_out(self, task: Task, docstrings: Mapping[str, str]) -> tuple[Case, ...]:
         sound = sound_environment(task)
@@ -104,8 +114,7 @@ class Witness:
         bug = await self._answers(task, task.environment, {}, calls, 0)
         steady = [i for i in range(len(calls)) if agree(first.get(i), again.get(i))]
         found = [Case(calls[i], first[i], i < len(seen), not agree(first[i], bug.get(i))) for i in steady]
-        kept = tuple(c for c in found if c.shown or (c.telling and c.wanted[0] != "raise"))
-        return kept if any(case.telling for case in kept) else ()
+        return tuple(found) if any(case.telling for case in found) else ()
 
     async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> list[Call]:
         box = await self.factory.create(sound)

@@ -30,6 +30,8 @@ from typing import Any
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 WIDTH = 100
+SHAPES = {"start": [str, str], "example": [str, int, str, str, str], "touched": [str, list], "done": [str, str, str]}
+"""What the child's messages hold, by their first word."""
 
 
 @dataclass
@@ -133,7 +135,10 @@ class Supervisor:
             else:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
-                    if self._message(json.loads(line)):
+                    begins = self._heard(line)
+                    if begins is None:
+                        why = "the process wrote what is no message"
+                    elif begins:
                         deadline = time.monotonic() + self.options.seconds
                 if self._shut():
                     why = "not needed"
@@ -167,8 +172,18 @@ class Supervisor:
         finally:
             os._exit(code)
 
+    def _heard(self, line: bytes) -> bool | None:
+        """Take one line of the child: whether a new id begins; None where the code under test wrote it."""
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(message, list) or not message or not isinstance(message[0], str):
+            return None
+        return self._message(message) if SHAPES.get(message[0]) == [type(part) for part in message[1:]] else None
+
     def _message(self, message: list[Any]) -> bool:
-        """Take one message of the child; True where a new id begins."""
+        """Take one message; True where a new id begins."""
         kind, name, *rest = message
         if name not in self.ids or name in self.results.tests:
             return False
