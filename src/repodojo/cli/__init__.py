@@ -16,6 +16,7 @@ VERBS = {
     "tasks": ("repodojo.cli.tasks", "app", "Make, list and check tasks."),
     "train": ("repodojo.cli.train", "train", "Train a model on a task set, or resume a run."),
     "eval": ("repodojo.cli.eval", "evaluate", "Measure a model or a scripted reference on tasks."),
+    "audit": ("repodojo.cli.audit", "audit", "Attack the reward: every known way of being paid for nothing."),
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),
     "doctor": ("repodojo.cli.doctor", "doctor", "Say what this machine can do, and what to install for more."),

@@ -1,0 +1,1 @@
+"""The attacker against the rewarder, and the monitor that watches training for the same signs."""
