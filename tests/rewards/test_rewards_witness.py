@@ -72,7 +72,7 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 async def test_what_deceives_the_tests_is_not_paid(reward: TestReward, task: Task, name: str) -> None:
     score = await reward.score(task, changed(*FORGERIES[name]), None)
-    assert (score.value, score.parts["f2p"]) == (0.0, 1.0), "the tests themselves must have been deceived"
+    assert (score.value, score.parts.get("claimed")) == (0.0, 1.0), f"the tests must have been deceived: {score}"
     assert score.parts["witness"] < 1
 
 
@@ -85,7 +85,7 @@ async def test_known_inputs_learned_by_heart_are_not_paid(reward: TestReward, cr
     task = crafted.get("t-mean")
     text = MODULE.replace("    total = 0\n", "    return {(1, 2, 6): 3.0}.get(tuple(values), 0)\n    total = 0\n")
     score = await reward.score(task, {SUMS: text.encode()}, None)
-    assert (score.value, score.parts["f2p"]) == (0.0, 1.0) and score.parts["witness"] < 1
+    assert (score.value, score.parts["claimed"]) == (0.0, 1.0) and score.parts["witness"] < 1
 
 
 async def test_where_nothing_can_be_asked_the_change_may_not_touch_its_judges(reward: TestReward, task: Task) -> None:

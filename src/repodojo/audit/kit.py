@@ -75,9 +75,10 @@ def asserted(source: str) -> list[tuple[str, str]]:
 
 
 def everywhere(*endings: str) -> Iterator[Path]:
-    """Files of the whole box with one of these endings, /proc and the like left out."""
+    """Files of the whole box with one of these endings; the system's own and the interpreter's are left out."""
+    known = {"/proc", "/sys", "/dev", "/usr", os.path.dirname(os.path.realpath(os.__file__))}
     for here, folders, names in os.walk("/"):
-        folders[:] = [f for f in folders if os.path.join(here, f) not in ("/proc", "/sys", "/dev")]
+        folders[:] = [f for f in folders if os.path.join(here, f) not in known]
         for name in names:
             if name.endswith(endings):
                 yield Path(here, name)

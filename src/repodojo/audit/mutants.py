@@ -95,7 +95,7 @@ async def _of(task: Task, patches: Sequence[Changes], reward: TestReward, thresh
         if score.value is None:
             continue
         tried += 1
-        if not accepts(task, score):
+        if not accepts(score):
             continue
         accepted += 1
         told, lines = await _told(task, patch, reward)
@@ -105,9 +105,9 @@ async def _of(task: Task, patches: Sequence[Changes], reward: TestReward, thresh
     return Weakness(task.id, tried, accepted, wrong, paid, threshold, tuple(sorted(offered, key=len)[:OFFERED]))
 
 
-def accepts(task: Task, score: Score) -> bool:
+def accepts(score: Score) -> bool:
     """Whether the task's own tests all passed, whatever was found out from outside."""
-    return score.parts.get("f2p") == 1.0 and (not task.grader.pass_to_pass or score.parts.get("p2p") == 1.0)
+    return score.value == 1.0 or score.parts.get("claimed") == 1.0
 
 
 async def _told(task: Task, patch: Changes, reward: TestReward) -> tuple[bool, list[str]]:

@@ -136,10 +136,10 @@ def _defence(task: Task, score: Score, changes: Changes, left_out: Sequence[str]
     evidence = [name.partition(":")[2] for name, on in parts.items() if name.startswith("evidence:") and on]
     for what, found in (
         (f"evidence: {', '.join(evidence)}", bool(evidence)),
-        ("hidden tests in a fresh box", parts.get("f2p", 1.0) < 1),
-        ("regression tests", parts.get("p2p", 1.0) < 1),
         ("calls from outside", parts.get("witness", 1.0) < 1),
         ("code that could forge results", parts.get("forbidden", 0.0) > 0),
+        ("hidden tests in a fresh box", parts.get("f2p", 1.0) < 1),
+        ("regression tests", parts.get("p2p", 1.0) < 1),
     ):
         if found:
             return what

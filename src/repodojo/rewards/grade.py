@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from repodojo.core.digest import fingerprint
-from repodojo.core.errors import GradingError, OutageError
+from repodojo.core.errors import GradingError, OutageError, SandboxError
 from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.rewards.cache import VerdictCache
@@ -47,8 +47,9 @@ class TestReward:
     failure, where a control run of sound code shows that the machine is not to blame.
 
     `parts`: f2p and p2p, the share of each that passed; witness, the share of answers that were right (absent where
-    nothing could be asked); forbidden, 1 where that is so and the change uses what could forge results; evidence:NAME,
-    1 where a run ended so; refused, the number of files that did not count.
+    nothing could be asked); forbidden, 1 where that is so and the change uses what could forge results; claimed, 1
+    where all tests passed and the outside does not agree (f2p and p2p are 0 then); evidence:NAME, 1 where a run ended
+    so; refused, the number of files that did not count.
 
     >>> reward = TestReward(LocalFactory(Path("tasks")))             # doctest: +SKIP
     >>> (await reward.score(task, gold_changes, None)).value         # doctest: +SKIP
@@ -83,20 +84,22 @@ class TestReward:
     async def _graded(self, task: Task, changes: Changes) -> Score:
         """Two attempts. Where both broke while the code under test ran, a control run tells whose fault that is."""
         started = time.monotonic()
-        name, entered = "", 0
+        name, broke = "", 0
         for _ in range(ATTEMPTS):
+            entered = False
             try:
                 box = await self.factory.create(task.environment)
                 try:
                     ready = await self._prepare(box, task, changes)
-                    entered += 1
+                    entered = True
                     score = await self._judge(box, task, ready) if ready else _failed(task, "unwritable")
                 finally:
                     await box.close()
                 return replace(score, seconds=time.monotonic() - started)
             except OutageError as error:
                 name = type(error).__name__
-        if entered == ATTEMPTS and changes and await self._control(task):
+                broke += entered and isinstance(error, SandboxError)  # a GradingError has had its control run
+        if broke == ATTEMPTS and changes and await self._control(task):
             return _failed(task, "outage", time.monotonic() - started)
         return Score(None, error=name, seconds=time.monotonic() - started)
 
@@ -132,8 +135,13 @@ class TestReward:
                 parts["p2p"] = len(held) / len(grader.pass_to_pass)
             if again.ended:
                 parts[f"evidence:{again.ended}"] = 1.0
-        sound = not failed and await self._stands(task, ready, parts)
-        return Score(float(sound), parts=parts, passed=passed, failed=failed)
+        if failed:
+            return Score(0.0, parts=parts, passed=passed, failed=failed)
+        if await self._stands(task, ready, parts):
+            return Score(1.0, parts=parts, passed=passed)
+        for name in {"f2p", "p2p"} & parts.keys():
+            parts[name] = 0.0  # no share of a forgery is worth anything
+        return Score(0.0, parts={**parts, "claimed": 1.0}, failed=passed)
 
     async def _stands(self, task: Task, ready: Prepared, parts: dict[str, float]) -> bool:
         """Whether what passed the tests also answers as it should where no test is; tells `parts`."""

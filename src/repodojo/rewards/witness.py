@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from repodojo.core.errors import GradingError
 from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.recent import Recent
 from repodojo.core.records import Environment, Task
@@ -24,6 +25,8 @@ from repodojo.rewards.variants import Call, variants
 MOST_CALLS = 40
 VARIANTS = 40
 CALL_SECONDS = 0.5
+CUT = ("timeout", "memory", "killed")
+"""Ends of a run that a busy or small machine can bring about as well as the code in it."""
 SHARE = 0.5
 """Of the variants that show the bug, how many must be right. Not all: beyond what is tested, sound answers differ."""
 
@@ -62,6 +65,14 @@ class Testimony:
         return (self.shown_right + self.variants_right) / asked if asked else 1.0
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Answer by number of the call (what the code did not live to answer is missing), and how the run ended."""
+
+    by: Mapping[int, Any]
+    ended: str
+
+
 class Witness:
     """Cases of each task, worked out at the first submission that needs them (some tenths of a second), then kept."""
 
@@ -89,13 +100,23 @@ class Witness:
         return Testimony(len(shown), sum(shown), len(others), sum(others))
 
     async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
-        """Whether each case is answered as by sound code, both times that it is asked."""
+        """Whether each case is answered as by sound code, both times that it is asked.
+
+        Raises GradingError where the answers broke off, as those of sound code do on this machine now.
+        """
         right = [True] * len(cases)
         calls = [case.call for case in cases]
         for turn in range(2 if cases else 0):
-            answers = await self._answers(task, task.environment, changes, calls, turn)
-            right = [ok and agree(c.wanted, answers.get(i)) for i, (ok, c) in enumerate(zip(right, cases, strict=True))]
+            told = await self._answers(task, task.environment, changes, calls, turn)
+            if told.ended in CUT and await self._sound_is_cut_off(task, calls):
+                raise GradingError(f"answers of sound code end by {told.ended!r} too: the machine is too busy")
+            right = [ok and agree(c.wanted, told.by.get(i)) for i, (ok, c) in enumerate(zip(right, cases, strict=True))]
         return right
+
+    async def _sound_is_cut_off(self, task: Task, calls: Sequence[Call]) -> bool:
+        """Whether sound code does not live to answer either."""
+        sound = sound_environment(task)
+        return sound is not None and (await self._answers(task, sound, {}, calls, 0)).ended in CUT
 
     def remembered(self, task: Task) -> tuple[Case, ...]:
         """The cases of a task if they have been worked out."""
@@ -107,13 +128,16 @@ class Witness:
             return ()
         seen = await self._record(task, sound, docstrings)
         calls = [*seen, *variants(seen, VARIANTS, task.id)]
-        if not calls:
-            return ()
         first = await self._answers(task, sound, {}, calls, 0)
+        if first.ended in CUT:  # a variant may be one that sound code never answers
+            calls = seen
+            first = await self._answers(task, sound, {}, calls, 0)
         again = await self._answers(task, sound, {}, calls, 1)
+        if first.ended in CUT or again.ended in CUT:
+            raise GradingError("sound code does not live to answer: the machine is too busy or too small")
         bug = await self._answers(task, task.environment, {}, calls, 0)
-        steady = [i for i in range(len(calls)) if agree(first.get(i), again.get(i))]
-        found = [Case(calls[i], first[i], i < len(seen), not agree(first[i], bug.get(i))) for i in steady]
+        steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
+        found = [Case(calls[i], first.by[i], i < len(seen), not agree(first.by[i], bug.by.get(i))) for i in steady]
         return tuple(found) if any(case.telling for case in found) else ()
 
     async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> list[Call]:
@@ -124,9 +148,12 @@ class Witness:
             ids = task.grader.fail_to_pass
             work = {"function": task.focus[0], "ids": ids, "most": MOST_CALLS}
             work["docstrings"] = {name: docstrings[name] for name in ids if name in docstrings}
-            return [line for line in await _run(box, "record", work, task.grader.timeout) if len(line) == 2]
+            lines, ended = await _run(box, "record", work, task.grader.timeout)
         finally:
             await box.close()
+        if ended in CUT:
+            raise GradingError(f"a run of sound code ended by {ended!r}: the machine is too busy or too small")
+        return [line for line in lines if len(line) == 2]
 
     async def _answers(
         self,
@@ -135,8 +162,10 @@ class Witness:
         changes: Mapping[str, bytes | None],
         calls: Sequence[Call],
         turn: int,
-    ) -> dict[int, Any]:
-        """Answer by number of the call; what the code did not live to answer is missing."""
+    ) -> Answers:
+        """What the code answers; it is not run where there is nothing to ask."""
+        if not calls:
+            return Answers({}, "exit")
         box = await self.factory.create(environment)
         try:
             for path, data in changes.items():
@@ -144,18 +173,18 @@ class Witness:
             order = [[number, *call] for number, call in enumerate(calls)]
             random.Random(turn).shuffle(order)
             work = {"function": task.focus[0], "calls": order, "seconds": CALL_SECONDS}
-            lines = await _run(box, "answer", work, task.grader.timeout)
+            lines, ended = await _run(box, "answer", work, task.grader.timeout)
         finally:
             await box.close()
         answers: dict[int, Any] = {}
         for line in lines:
             if len(line) == 2 and isinstance(line[0], int):
                 answers.setdefault(line[0], line[1])  # the first word counts
-        return answers
+        return Answers(answers, ended)
 
 
-async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float) -> list[list[Any]]:
-    """The lists among the lines that came back, up to the first that is none."""
+async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float) -> tuple[list[list[Any]], str]:
+    """The lists among the lines that came back, up to the first that is none, and how the run ended."""
     argv = ("python", "-m", "boxwitness", mode)
     result = await box.exec(argv, stdin=json.dumps(work).encode(), seconds=seconds, warm=True)
     found: list[list[Any]] = []
@@ -167,7 +196,7 @@ async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float)
         if not isinstance(data, list):
             break
         found.append(data)
-    return found
+    return found, result.ended
 
 
 def sound_environment(task: Task) -> Environment | None:

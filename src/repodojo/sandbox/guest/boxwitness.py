@@ -5,7 +5,8 @@ with such arguments and says what came back. No test, and no expected value, is 
 sits outside. Standard input is JSON; one line of JSON a call goes to REPODOJO_REPORT_FD, as soon as it is known.
 
 record: `{"function": "pkg/mod.py::name", "ids": [...], "docstrings": {id: text}, "most": 40}` -> [args, kwargs]
-answer: `{"function": ..., "calls": [[number, args, kwargs], ...], "seconds": 0.5}` -> [number, answer]
+answer: `{"function": ..., "calls": [[number, args, kwargs], ...], "seconds": 0.5}` -> [number, answer]; the seconds are
+of CPU time.
 An answer is ["value", tree], ["changed", tree] (None came back: the arguments as they are then),
 ["raise", [class names]], ["slow"] or ["opaque"].
 """
@@ -159,16 +160,16 @@ def answer(function: Callable[..., Any], work: Mapping[str, Any], say: Callable[
     def late(number: int, frame: object) -> None:
         raise Slow
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGPROF, late)  # by CPU time: on a busy machine a sound call may wait for long
     for number, args, kwargs in work["calls"]:
         random.seed(0)
         try:
-            signal.setitimer(signal.ITIMER_REAL, work["seconds"])
+            signal.setitimer(signal.ITIMER_PROF, work["seconds"])
             found = _one(function, args, kwargs, values)
         except Slow:
             found = ["slow"]
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         say([number, found])
 
 
