@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tasks"))
 
+from crafted_tasks import craft
 from tiny_package import boxes, quiet, write
 
 from repodojo.tasks.make import Options
@@ -24,3 +25,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> TaskStore:
     lines = asyncio.run(make_all([str(root)], folder / "store", Options(), boxes, lambda source: quiet))
     assert lines[0].error is None
     return TaskStore(folder / "store")
+
+
+@pytest.fixture(scope="session")
+def crafted(tmp_path_factory: pytest.TempPathFactory) -> TaskStore:
+    """Three tasks written by hand."""
+    return craft(tmp_path_factory.mktemp("crafted"))

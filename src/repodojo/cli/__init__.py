@@ -17,6 +17,7 @@ VERBS = {
     "train": ("repodojo.cli.train", "train", "Train a model on a task set, or resume a run."),
     "eval": ("repodojo.cli.eval", "evaluate", "Measure a model or a scripted reference on tasks."),
     "simulate": ("repodojo.cli.simulate", "simulate", "Say what a pipeline would do, on a virtual clock."),
+    "audit": ("repodojo.cli.audit", "audit", "Attack the reward: every known way of being paid for nothing."),
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
     "monitor": ("repodojo.cli.monitor", "monitor", "Show a run's quarantined episodes, and release them."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),

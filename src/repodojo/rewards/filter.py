@@ -12,7 +12,9 @@ REFUSED_NAMES |= {"usercustomize.py", ".gitattributes", ".gitmodules", "Makefile
 REFUSED_FOLDERS = {"tests", "test", ".git", "__pycache__", "site-packages", "node_modules"}
 REFUSED_ENDINGS = (".pth", ".pyc", ".pyo", ".so", ".egg-link", ".sh")
 TEST_FILE = re.compile(r"^(test_.*|.*_tests?)\.py$")
-SHADOWING = sys.stdlib_module_names | {"pytest", "_pytest", "pluggy", "iniconfig", "boxrun", "boxchild", "boxbatch"}
+SHADOWING = sys.stdlib_module_names | {"pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"}
+SHADOWING |= {"boxrun", "boxchild", "boxbatch", "boxproc", "boxvalues", "boxwitness"}
+SHADOWING |= {"sitecustomize", "usercustomize", "conftest"}  # as packages they start as well as modules do
 LARGEST = 1 << 20
 MOST = 64
 
@@ -55,7 +57,31 @@ def _reason(path: str, data: bytes | None, protected: tuple[str, ...], roots: tu
         return "shadows a module of the grader"
     if data is not None and len(data) > LARGEST:
         return "too large"
-    return ""
+    return "" if data is None or _is_text(data) else "binary"
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def new_modules(changes: Mapping[str, bytes | None], roots: tuple[str, ...]) -> dict[str, str]:
+    """Top-level modules that changes write to, by path: at an import root they go before every installed one.
+
+    >>> new_modules({"src/attr/__init__.py": b"", "src/pkg.txt": b""}, ("", "src"))
+    {'src/attr/__init__.py': 'attr'}
+    """
+    found: dict[str, str] = {}
+    for path, data in changes.items():
+        root = max((r for r in roots if not r or path.startswith(f"{r}/")), key=len, default=None)
+        if data is None or root is None:
+            continue
+        top, _, rest = (path.removeprefix(f"{root}/") if root else path).partition("/")
+        if (rest or top.endswith(".py")) and top.removesuffix(".py").isidentifier():
+            found[path] = top.removesuffix(".py")
+    return found
 
 
 def _shadows(path: str, root: str) -> bool:

@@ -1,0 +1,83 @@
+"""Calls like those that were seen, that nobody has shown: what was learned by heart answers them wrongly."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+Call = list[Any]
+"""[args, kwargs] as trees of `boxvalues`."""
+
+
+def variants(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
+    """Up to `count` new calls: an argument of one call put into another, or one value in an argument changed a little.
+
+    Types are kept, so that what comes out is mostly what the function is meant for; the same seed gives the same.
+    """
+    rng = random.Random(seed)
+    known = {json.dumps(call) for call in calls}
+    found: list[Call] = []
+    for _ in range(count * 8 if calls else 0):
+        call = copy.deepcopy(rng.choice(calls))
+        if rng.random() < 0.5:
+            _cross(call, rng.choice(calls), rng)
+        else:
+            _nudge(call, rng)
+        key = json.dumps(call)
+        if key not in known:
+            known.add(key)
+            found.append(call)
+        if len(found) == count:
+            break
+    return found
+
+
+def _cross(call: Call, other: Call, rng: random.Random) -> None:
+    """One positional argument as another call had it, where it is of the same kind."""
+    mine, theirs = call[0][1], other[0][1]
+    places = [i for i in range(min(len(mine), len(theirs))) if mine[i][0] == theirs[i][0]]
+    if places:
+        place = rng.choice(places)
+        mine[place] = copy.deepcopy(theirs[place])
+
+
+def _nudge(call: Call, rng: random.Random) -> None:
+    """One number, text or collection of the arguments changed in place."""
+    found: list[Any] = []
+    _mutable(call[0], found)
+    _mutable(call[1], found)
+    found = [tree for tree in found if tree is not call[0] and tree is not call[1]]
+    if found:
+        _change(rng.choice(found), rng)
+
+
+def _mutable(tree: Any, found: list[Any]) -> None:
+    """Trees of plain values; what lies inside objects and functions is left alone, so that they stay sound."""
+    kind = tree[0]
+    if kind in ("i", "f", "s", "l", "t", "S"):
+        found.append(tree)
+    if kind in ("l", "t", "S", "F"):
+        for item in tree[1]:
+            _mutable(item, found)
+    elif kind == "d":
+        for _, value in tree[1]:
+            _mutable(value, found)
+
+
+def _change(tree: Any, rng: random.Random) -> None:
+    kind, value = tree[0], tree[1]
+    if kind == "i" and isinstance(value, int):
+        tree[1] = value + rng.choice((-1, 1, 2)) if value else rng.choice((1, 2))
+    elif kind == "f" and "j" not in value:
+        tree[1] = repr(float(value) + rng.choice((-1.0, 0.5, 1.0)))
+    elif kind == "s" and value:
+        place = rng.randrange(len(value))
+        tree[1] = rng.choice((value[:place] + value[place + 1 :], value + value[place], value[::-1], value.swapcase()))
+    elif kind in ("l", "t", "S") and value:
+        place = rng.randrange(len(value))
+        tree[1] = rng.choice(
+            (value[:place] + value[place + 1 :], [*value, value[place]], value[place:] + value[:place], value[::-1])
+        )

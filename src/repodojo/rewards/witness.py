@@ -1,0 +1,208 @@
+"""What the code under test cannot forge: its answers to calls whose results are known only outside its box.
+
+Tests run in one process with the code that they judge, which may lie to them in any way Python knows. So a submission
+that passes them is asked again: in another box, without tests and without expected values, its function is called with
+the arguments that the hidden tests give it in sound code, and with variants of these. It answers in plain values; the
+comparison with the sound code's own answers happens here, on the host. Twice, in fresh processes and another order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from repodojo.core.errors import GradingError
+from repodojo.core.protocols import Sandbox, SandboxFactory
+from repodojo.core.recent import Recent
+from repodojo.core.records import Environment, Task
+from repodojo.rewards.agree import agree
+from repodojo.rewards.variants import Call, variants
+
+MOST_CALLS = 40
+VARIANTS = 40
+CALL_SECONDS = 0.5
+CUT = ("timeout", "memory", "killed")
+"""Ends of a run that a busy or small machine can bring about as well as the code in it."""
+SHARE = 0.5
+"""Of the variants that show the bug, how many must be right. Not all: beyond what is tested, sound answers differ."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call and the sound code's answer. `shown`: a hidden test makes it; `telling`: the unmended code answers
+    otherwise."""
+
+    call: Call
+    wanted: list[Any]
+    shown: bool
+    telling: bool
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """How many of the hidden tests' calls, and of the telling variants, were answered as by sound code."""
+
+    __test__ = False
+
+    shown: int
+    shown_right: int
+    variants: int
+    variants_right: int
+
+    @property
+    def sound(self) -> bool:
+        """All calls of the tests right, and enough of the variants; true where there is nothing to ask."""
+        return self.shown_right == self.shown and self.variants_right >= SHARE * self.variants
+
+    @property
+    def share(self) -> float:
+        """Of all that was asked, how much was right; 1 where nothing was."""
+        asked = self.shown + self.variants
+        return (self.shown_right + self.variants_right) / asked if asked else 1.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answer by number of the call (what the code did not live to answer is missing), and how the run ended."""
+
+    by: Mapping[int, Any]
+    ended: str
+
+
+class Witness:
+    """Cases of each task, worked out at the first submission that needs them (some tenths of a second), then kept."""
+
+    def __init__(self, factory: SandboxFactory, *, remembered: int = 4096) -> None:
+        self.factory = factory
+        self._cases: Recent[str, tuple[Case, ...]] = Recent(remembered)
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def cases(self, task: Task, docstrings: Mapping[str, str]) -> tuple[Case, ...]:
+        """The cases of a task; () where its function or its arguments cannot be told in plain terms."""
+        async with self._locks.setdefault(task.id, asyncio.Lock()):
+            known = self._cases.get(task.id)
+            if known is None:
+                known = await self._work_out(task, docstrings)
+                self._cases[task.id] = known
+        self._locks.pop(task.id, None)
+        return known
+
+    async def ask(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> Testimony:
+        """Question the changed code; a variant that the bug does not touch has no say, so it is not asked."""
+        cases = [case for case in cases if case.shown or (case.telling and case.wanted[0] != "raise")]
+        right = await self.right(task, changes, cases)
+        shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
+        others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
+        return Testimony(len(shown), sum(shown), len(others), sum(others))
+
+    async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
+        """Whether each case is answered as by sound code, both times that it is asked.
+
+        Raises GradingError where the answers broke off, as those of sound code do on this machine now.
+        """
+        right = [True] * len(cases)
+        calls = [case.call for case in cases]
+        for turn in range(2 if cases else 0):
+            told = await self._answers(task, task.environment, changes, calls, turn)
+            if told.ended in CUT and await self._sound_is_cut_off(task, calls):
+                raise GradingError(f"answers of sound code end by {told.ended!r} too: the machine is too busy")
+            right = [ok and agree(c.wanted, told.by.get(i)) for i, (ok, c) in enumerate(zip(right, cases, strict=True))]
+        return right
+
+    async def _sound_is_cut_off(self, task: Task, calls: Sequence[Call]) -> bool:
+        """Whether sound code does not live to answer either."""
+        sound = sound_environment(task)
+        return sound is not None and (await self._answers(task, sound, {}, calls, 0)).ended in CUT
+
+    def remembered(self, task: Task) -> tuple[Case, ...]:
+        """The cases of a task if they have been worked out."""
+        return self._cases.get(task.id) or ()
+
+    async def _work_out(self, task: Task, docstrings: Mapping[str, str]) -> tuple[Case, ...]:
+        sound = sound_environment(task)
+        if sound is None or len(task.focus) != 1:
+            return ()
+        seen = await self._record(task, sound, docstrings)
+        calls = [*seen, *variants(seen, VARIANTS, task.id)]
+        first = await self._answers(task, sound, {}, calls, 0)
+        if first.ended in CUT:  # a variant may be one that sound code never answers
+            calls = seen
+            first = await self._answers(task, sound, {}, calls, 0)
+        again = await self._answers(task, sound, {}, calls, 1)
+        if first.ended in CUT or again.ended in CUT:
+            raise GradingError("sound code does not live to answer: the machine is too busy or too small")
+        bug = await self._answers(task, task.environment, {}, calls, 0)
+        steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
+        found = [Case(calls[i], first.by[i], i < len(seen), not agree(first.by[i], bug.by.get(i))) for i in steady]
+        return tuple(found) if any(case.telling for case in found) else ()
+
+    async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> list[Call]:
+        box = await self.factory.create(sound)
+        try:
+            for path, text in task.hidden_files.items():
+                await box.write(path, text.encode())
+            ids = task.grader.fail_to_pass
+            work = {"function": task.focus[0], "ids": ids, "most": MOST_CALLS}
+            work["docstrings"] = {name: docstrings[name] for name in ids if name in docstrings}
+            lines, ended = await _run(box, "record", work, task.grader.timeout)
+        finally:
+            await box.close()
+        if ended in CUT:
+            raise GradingError(f"a run of sound code ended by {ended!r}: the machine is too busy or too small")
+        return [line for line in lines if len(line) == 2]
+
+    async def _answers(
+        self,
+        task: Task,
+        environment: Environment,
+        changes: Mapping[str, bytes | None],
+        calls: Sequence[Call],
+        turn: int,
+    ) -> Answers:
+        """What the code answers; it is not run where there is nothing to ask."""
+        if not calls:
+            return Answers({}, "exit")
+        box = await self.factory.create(environment)
+        try:
+            for path, data in changes.items():
+                await box.write(path, data)
+            order = [[number, *call] for number, call in enumerate(calls)]
+            random.Random(turn).shuffle(order)
+            work = {"function": task.focus[0], "calls": order, "seconds": CALL_SECONDS}
+            lines, ended = await _run(box, "answer", work, task.grader.timeout)
+        finally:
+            await box.close()
+        answers: dict[int, Any] = {}
+        for line in lines:
+            if len(line) == 2 and isinstance(line[0], int):
+                answers.setdefault(line[0], line[1])  # the first word counts
+        return Answers(answers, ended)
+
+
+async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float) -> tuple[list[list[Any]], str]:
+    """The lists among the lines that came back, up to the first that is none, and how the run ended."""
+    argv = ("python", "-m", "boxwitness", mode)
+    result = await box.exec(argv, stdin=json.dumps(work).encode(), seconds=seconds, warm=True)
+    found: list[list[Any]] = []
+    for line in result.report.splitlines():
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(data, list):
+            break
+        found.append(data)
+    return found, result.ended
+
+
+def sound_environment(task: Task) -> Environment | None:
+    """The environment without the bug; None where the recipe does not say where that is."""
+    recipe = task.environment.recipe
+    if "edits" not in recipe or not any(edit["path"] not in task.protected for edit in recipe["edits"]):
+        return None
+    kept = [edit for edit in recipe["edits"] if edit["path"] in task.protected]
+    return replace(task.environment, recipe={**recipe, "edits": kept})
