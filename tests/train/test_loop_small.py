@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from repodojo.algorithms.batches import assemble
+from repodojo.core.records import Group
 from repodojo.inference import checkpoint
+from repodojo.learner.optim import OptimizerSettings
+from repodojo.learner.steps import Learner
+from repodojo.rollout.pool import group_orders
 from repodojo.tasks.store import TaskStore
-from repodojo.train.config import load
+from repodojo.train import setup
+from repodojo.train.config import load, recipe_of
+from repodojo.train.cursor import TaskCursor
 from repodojo.train.loop import train
 from repodojo.train.rundir import RunDir
 from tiny_school import SETTINGS
@@ -60,6 +67,48 @@ def test_rejection_fine_tuning_and_reinforcement_learning(
     loads_in_transformers(final)
     before, after = checkpoint.read_weights(tiny_model), checkpoint.read_weights(final)
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.slow
+def test_staleness_zero_is_the_plain_synchronous_loop_bit_for_bit(
+    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
+) -> None:
+    """Against the loop written out: no scheduler's queue, no refill, ask for all, wait for all, learn, publish."""
+    given = ("run.stages=rl", "rl.recipe=grpo", "rollout.workers=2")
+    settings = tuple(s for s in SETTINGS if not s.startswith(("rft.", "rl.max_refills")))
+    names = [f"tasks.store={json.dumps(str(tiny_store.path))}", f"model.path={json.dumps(str(tiny_model))}"]
+    config = load(None, [*settings, *names, *given])
+    with RunDir.create(tmp_path / "run", config) as run:
+        final = checkpoint.read_weights(train(run))
+        found = {row["id"]: run.load(row["id"]) for row in run.query("stage = 'rl'")}
+
+    chosen, seen = recipe_of(config), {}
+    cursor = TaskCursor.over([task.id for task in tiny_store.tasks()], config.run.seed)
+    settings_of = OptimizerSettings(learning_rate=1e-4, weight_decay=0.0, grad_clip=1.0, warmup=2)
+    learner = Learner(checkpoint.load(tiny_model), optimizer=settings_of, seed=config.run.seed)
+    with setup.open_pool(
+        config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": 1})})
+    ) as pool:
+        for step in range(config.rl.steps):
+            draws, cursor = cursor.take(config.rl.groups_per_step)
+            groups = []
+            for draw in draws:
+                orders = group_orders([draw.task_id], size=4, prefix=f"rl/{draw.index}", seed=config.run.seed)
+                back = {t.id: t for t in pool.run(orders)}
+                seen.update(back)
+                members = tuple(back[order.id] for order in orders)
+                groups.append(Group(orders[0].group_id, draw.task_id, members))
+            batch = assemble(groups, chosen, step).batch
+            if batch.samples:
+                learner.rl_step(batch, chosen, config.rl.minibatches)
+            pool.publish(step + 1, learner.weights())
+    assert sorted(found) == sorted(seen)
+    for name, trajectory in found.items():
+        tokens = [(t.observation_ids, t.action_ids, t.logprobs, t.versions) for t in trajectory.turns]
+        assert tokens == [(t.observation_ids, t.action_ids, t.logprobs, t.versions) for t in seen[name].turns]
+        assert trajectory.score.value == seen[name].score.value
+    plain = learner.weights()
+    assert all(torch.equal(final[name], plain[name].to(final[name].dtype)) for name in final)  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
