@@ -13,17 +13,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from repodojo.cli import tasks_sets
+from repodojo.cli.tasks_words import split_named
 from repodojo.core.codec import to_json
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import SandboxFactory
-from repodojo.core.records import Split
 from repodojo.tasks.make import Options, Tell
 from repodojo.tasks.mutate import KINDS
 from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and show tasks.")
-SPLITS: tuple[Split, ...] = ("train", "dev", "held-out")
+app = typer.Typer(no_args_is_help=True, help="Make, take in, check, divide, list and show tasks.")
+app.command("import")(tasks_sets.import_tasks)
+app.command("export")(tasks_sets.export_tasks)
+app.command("validate")(tasks_sets.validate)
+app.command("stats")(tasks_sets.stats)
+app.command("split")(tasks_sets.split_tasks)
 STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
 STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 
@@ -41,9 +46,12 @@ def make(
     workers: Annotated[int, typer.Option(min=1, help="boxes that work side by side")] = 2,
     unisolated: Annotated[bool, typer.Option(help="where the machine offers no isolation, run without")] = False,
 ) -> None:
-    """Make bug-repair tasks from packages: inject one bug each, keep those that the package's own tests catch."""
+    """Make bug-repair tasks from packages: inject one bug each, keep those that the package's own tests catch.
+
+    Example: repodojo tasks make toolz==1.0.0 ./my-package -o my-tasks --limit 200
+    """
     wanted = tuple(filter(None, kinds.split(",")))
-    options = Options(_split(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
+    options = Options(split_named(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
     console = Console()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
@@ -88,13 +96,6 @@ def _report(console: Console, lines: list[Line], out: Path) -> None:
         raise typer.Exit(2)
 
 
-def _split(name: str) -> Split:
-    for split in SPLITS:
-        if split == name:
-            return split
-    raise ConfigError(f"there is no split {name!r}", way_out=f"use one of {', '.join(SPLITS)}")
-
-
 def _kinds(wanted: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [kind for kind in wanted if kind not in KINDS]
     if unknown or not wanted:
@@ -108,8 +109,11 @@ def list_tasks(
     split: Annotated[str, typer.Option(help="only this split")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON a task")] = False,
 ) -> None:
-    """One line a task, and counts by split and kind."""
-    tasks = TaskStore(store).tasks(_split(split) if split else None)
+    """One line a task, and counts by split and package.
+
+    Example: repodojo tasks list my-tasks --split held-out
+    """
+    tasks = TaskStore(store).tasks(split_named(split) if split else None)
     if as_json:
         for task in tasks:
             row = {"id": task.id, "split": task.source.split, "source": task.source.dataset, "focus": task.focus}
@@ -130,7 +134,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="the whole record")] = False,
     gold: Annotated[bool, typer.Option(help="also the reference change")] = False,
 ) -> None:
-    """One task: what the agent is told, and what judges it."""
+    """One task: what the agent is told, and what judges it.
+
+    Example: repodojo tasks show my-tasks t-0123 --gold
+    """
     task = TaskStore(store).get(task_id)
     if as_json:
         print(to_json(task))

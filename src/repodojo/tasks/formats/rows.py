@@ -197,6 +197,10 @@ def _write_parquet(rows: Iterable[Row], path: Path, schema: str) -> int:
     source, count, writer = iter(rows), 0, None
     try:
         while batch := list(itertools.islice(source, 1000)):
+            known = layout.names if layout else list(dict.fromkeys(name for row in batch for name in row))
+            if extra := next((name for row in batch for name in row if name not in known), ""):
+                raise TaskError(f"the field {extra!r} has no parquet column", way_out="write .jsonl instead")
+            batch = [{name: row.get(name) for name in known} for row in batch]
             times = [field.name for field in layout or () if pyarrow.types.is_timestamp(field.type)]
             for row, name in itertools.product(batch, times):
                 row[name] = datetime.fromisoformat(row[name]) if row.get(name) else None
