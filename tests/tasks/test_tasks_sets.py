@@ -111,7 +111,7 @@ def test_what_cannot_be_has_one_clear_line(
     (tmp_path / "odd.jsonl").write_text('{"a": 1}\n')
     code, out, err = run(*words)
     assert code == 2 and out == "" and says in err and ". Way out: " in err
-    assert not (tmp_path / "t" / "manifest.json").exists()
+    assert not (tmp_path / "t").exists()
 
 
 def task(number: int, repo: str, split: Split = "train", text: str = "", function: str = "") -> Task:

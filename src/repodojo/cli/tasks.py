@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from repodojo.cli import tasks_sets
-from repodojo.cli.tasks_words import split_named
+from repodojo.cli import tasks_history, tasks_sets
+from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import SandboxFactory
+from repodojo.tasks.history.make import Options as History
+from repodojo.tasks.history.walk import Filters
 from repodojo.tasks.make import Options, Tell
 from repodojo.tasks.mutate import KINDS
 from repodojo.tasks.session import Line, make_all
@@ -35,6 +37,7 @@ STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 
 @app.command()
 def make(
+    context: typer.Context,
     sources: Annotated[list[str], typer.Argument(help="toolz==1.0.0, a folder, an sdist file or a Git URL")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the task set")],
     split: Annotated[str, typer.Option(help="train, dev or held-out; all sources of a call go to one")] = "train",
@@ -45,14 +48,36 @@ def make(
     kinds: Annotated[str, typer.Option(help=f"comma-separated, of: {', '.join(KINDS)}")] = ",".join(KINDS),
     workers: Annotated[int, typer.Option(min=1, help="boxes that work side by side")] = 2,
     unisolated: Annotated[bool, typer.Option(help="where the machine offers no isolation, run without")] = False,
+    maker: Annotated[str, typer.Option("--from", help="bugs (injected ones) or history (commits)")] = "bugs",
+    max_files: Annotated[int, typer.Option(min=0, help="history: fewer changed files than this (0: any)")] = 5,
+    max_edited: Annotated[int, typer.Option(min=0, help="history: fewer edited lines (0: any)")] = 200,
+    max_patch: Annotated[int, typer.Option(min=0, help="history: fewer characters of patch (0: any)")] = 10_000,
+    min_words: Annotated[int, typer.Option(min=0, help="history: words the instruction needs")] = 3,
+    max_commits: Annotated[int, typer.Option(min=0, help="history: newest commits walked (0: all)")] = 0,
+    revision: Annotated[str, typer.Option(help="history: where the walk begins")] = "HEAD",
+    sure: Annotated[int, typer.Option(min=1, help="history: rounds without a new flicker before ids count")] = 3,
+    reverts: Annotated[bool, typer.Option(help="history: take reverts too")] = False,
+    issues: Annotated[Path | None, typer.Option(help="history: issues with number, title, body")] = None,
+    walk_only: Annotated[bool, typer.Option(help="history: only count what the filters keep")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make bug-repair tasks from packages: inject one bug each, keep those that the package's own tests catch.
+    """Make tasks from packages (inject a bug, keep what their own tests catch), or from the commits of a repository.
 
     Example: repodojo tasks make toolz==1.0.0 ./my-package -o my-tasks --limit 200
+
+    Example: repodojo tasks make ./my-repository --from history -o my-tasks
     """
+    tasks_history.refuse_idle(context, maker)
+    if maker == "history":
+        filters = Filters(max_files, max_edited, max_patch, min_words, reverts)
+        chosen = History(split_named(split), limit, max_commits, revision, sure, workers, filters)
+        tasks_history.from_history(
+            sources, out, chosen, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
+        )
+        return
     wanted = tuple(filter(None, kinds.split(",")))
     options = Options(split_named(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
-    console = Console()
+    console = Console(stderr=as_json)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
 
@@ -74,10 +99,23 @@ def make(
             return LocalFactory(store, allow_unisolated=unisolated)
 
         lines = asyncio.run(make_all(sources, out, options, factory, tell))
-    _report(console, lines, out)
+    _report(console, lines, out, as_json)
 
 
-def _report(console: Console, lines: list[Line], out: Path) -> None:
+def _report(console: Console, lines: list[Line], out: Path, as_json: bool) -> None:
+    for line in lines if as_json else ():
+        row = {"source": line.source, "funnel": dict(line.made.funnel), "added": line.added, "seconds": line.seconds}
+        print(json.dumps({**row, "error": str(line.error) if line.error else ""}))
+    if not as_json:
+        _table(console, lines, out)
+    failed = [line for line in lines if line.error]
+    for line in failed:
+        typer.secho(f"error: {line.source}: {line.error}", fg="red", err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _table(console: Console, lines: list[Line], out: Path) -> None:
     table = Table("source", *STAGES.values(), "ms each", "s")
     for line in lines:
         funnel = line.made.funnel
@@ -89,11 +127,6 @@ def _report(console: Console, lines: list[Line], out: Path) -> None:
         if name not in STAGES and count:
             console.print(f"  {count:6d} {name}")
     console.print(f"{sum(line.added for line in lines)} new tasks in {out}")
-    failed = [line for line in lines if line.error]
-    for line in failed:
-        typer.secho(f"error: {line.source}: {line.error}", fg="red", err=True)
-    if failed:
-        raise typer.Exit(2)
 
 
 def _kinds(wanted: tuple[str, ...]) -> tuple[str, ...]:

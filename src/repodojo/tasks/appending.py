@@ -46,6 +46,10 @@ class Appender:
         assert self._stream is not None
         with manifests.disk_errors(self.folder):
             self._stream.close()
+            if not (self.folder / "manifest.json").exists():  # nothing was ever committed here
+                self.path.unlink(missing_ok=True)
+                if not any(self.folder.iterdir()):
+                    self.folder.rmdir()
 
     def put(self, task: Task, package: str, line: str = "") -> bool:
         """Write one task (`line`, where it is known, is its JSON); False where its id is there already."""
