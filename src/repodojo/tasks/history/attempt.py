@@ -13,7 +13,6 @@ from repodojo.core.errors import SourceError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task, Validation
 from repodojo.rewards.filter import admissible
-from repodojo.rewards.grade import TestReward
 from repodojo.tasks import environment as env
 from repodojo.tasks import leaks
 from repodojo.tasks.assemble import PROTECTED
@@ -29,6 +28,7 @@ from repodojo.tasks.runs import Report, report
 LARGEST_TEST = 200_000
 OTHERS = 200
 """Ids of unchanged test files that must stay green, at most."""
+GRADINGS = 3
 SECONDS, ID_SECONDS = 300.0, 30.0
 """What a run and one id of it may take: a cold start on a busy machine is no verdict on the code."""
 
@@ -146,10 +146,7 @@ class Workshop:
         seconds = (time.monotonic() - started) / (2 * settled.rounds)
         shown = dict(zip(prepared.ids, failing, strict=False)).get(settled.red[0], "")
         task = self._finished(commit, draft, settled, shown, seconds)
-        reward = TestReward(self.factory)
-        good, idle = await reward.score(task, gold, None), await reward.score(task, {}, None)
-        if good.value != 1.0 or idle.value != 0.0:
-            raise Lost("not paid as graded" if good.value != 1.0 else "paid for nothing")
+        await self._graded(task, gold)
         return task
 
     async def _run(self, draft: Task, prepared: Prepared, changes: Mapping[str, bytes | None], seed: int) -> Report:
