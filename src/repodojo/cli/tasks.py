@@ -13,23 +13,31 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from repodojo.cli import tasks_history, tasks_sets
+from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import SandboxFactory
-from repodojo.core.records import Split
+from repodojo.tasks.history.make import Options as History
+from repodojo.tasks.history.walk import Filters
 from repodojo.tasks.make import Options, Tell
 from repodojo.tasks.mutate import KINDS
 from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and show tasks.")
-SPLITS: tuple[Split, ...] = ("train", "dev", "held-out")
+app = typer.Typer(no_args_is_help=True, help="Make, take in, check, divide, list and show tasks.")
+app.command("import")(tasks_sets.import_tasks)
+app.command("export")(tasks_sets.export_tasks)
+app.command("validate")(tasks_sets.validate)
+app.command("stats")(tasks_sets.stats)
+app.command("split")(tasks_sets.split_tasks)
 STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
 STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 
 
 @app.command()
 def make(
+    context: typer.Context,
     sources: Annotated[list[str], typer.Argument(help="toolz==1.0.0, a folder, an sdist file or a Git URL")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the task set")],
     split: Annotated[str, typer.Option(help="train, dev or held-out; all sources of a call go to one")] = "train",
@@ -40,11 +48,36 @@ def make(
     kinds: Annotated[str, typer.Option(help=f"comma-separated, of: {', '.join(KINDS)}")] = ",".join(KINDS),
     workers: Annotated[int, typer.Option(min=1, help="boxes that work side by side")] = 2,
     unisolated: Annotated[bool, typer.Option(help="where the machine offers no isolation, run without")] = False,
+    maker: Annotated[str, typer.Option("--from", help="bugs (injected ones) or history (commits)")] = "bugs",
+    max_files: Annotated[int, typer.Option(min=0, help="history: fewer changed files than this (0: any)")] = 5,
+    max_edited: Annotated[int, typer.Option(min=0, help="history: fewer edited lines (0: any)")] = 200,
+    max_patch: Annotated[int, typer.Option(min=0, help="history: fewer characters of patch (0: any)")] = 10_000,
+    min_words: Annotated[int, typer.Option(min=0, help="history: words the instruction needs")] = 3,
+    max_commits: Annotated[int, typer.Option(min=0, help="history: newest commits walked (0: all)")] = 0,
+    revision: Annotated[str, typer.Option(help="history: where the walk begins")] = "HEAD",
+    sure: Annotated[int, typer.Option(min=1, help="history: rounds without a new flicker before ids count")] = 3,
+    reverts: Annotated[bool, typer.Option(help="history: take reverts too")] = False,
+    issues: Annotated[Path | None, typer.Option(help="history: issues with number, title, body")] = None,
+    walk_only: Annotated[bool, typer.Option(help="history: only count what the filters keep")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make bug-repair tasks from packages: inject one bug each, keep those that the package's own tests catch."""
+    """Make tasks from packages (inject a bug, keep what their own tests catch), or from the commits of a repository.
+
+    Example: repodojo tasks make toolz==1.0.0 ./my-package -o my-tasks --limit 200
+
+    Example: repodojo tasks make ./my-repository --from history -o my-tasks
+    """
+    tasks_history.refuse_idle(context, maker)
+    if maker == "history":
+        filters = Filters(max_files, max_edited, max_patch, min_words, reverts)
+        chosen = History(split_named(split), limit, max_commits, revision, sure, workers, filters)
+        tasks_history.from_history(
+            sources, out, chosen, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
+        )
+        return
     wanted = tuple(filter(None, kinds.split(",")))
-    options = Options(_split(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
-    console = Console()
+    options = Options(split_named(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
+    console = Console(stderr=as_json)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
 
@@ -66,10 +99,23 @@ def make(
             return LocalFactory(store, allow_unisolated=unisolated)
 
         lines = asyncio.run(make_all(sources, out, options, factory, tell))
-    _report(console, lines, out)
+    _report(console, lines, out, as_json)
 
 
-def _report(console: Console, lines: list[Line], out: Path) -> None:
+def _report(console: Console, lines: list[Line], out: Path, as_json: bool) -> None:
+    for line in lines if as_json else ():
+        row = {"source": line.source, "funnel": dict(line.made.funnel), "added": line.added, "seconds": line.seconds}
+        print(json.dumps({**row, "error": str(line.error) if line.error else ""}))
+    if not as_json:
+        _table(console, lines, out)
+    failed = [line for line in lines if line.error]
+    for line in failed:
+        typer.secho(f"error: {line.source}: {line.error}", fg="red", err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _table(console: Console, lines: list[Line], out: Path) -> None:
     table = Table("source", *STAGES.values(), "ms each", "s")
     for line in lines:
         funnel = line.made.funnel
@@ -81,18 +127,6 @@ def _report(console: Console, lines: list[Line], out: Path) -> None:
         if name not in STAGES and count:
             console.print(f"  {count:6d} {name}")
     console.print(f"{sum(line.added for line in lines)} new tasks in {out}")
-    failed = [line for line in lines if line.error]
-    for line in failed:
-        typer.secho(f"error: {line.source}: {line.error}", fg="red", err=True)
-    if failed:
-        raise typer.Exit(2)
-
-
-def _split(name: str) -> Split:
-    for split in SPLITS:
-        if split == name:
-            return split
-    raise ConfigError(f"there is no split {name!r}", way_out=f"use one of {', '.join(SPLITS)}")
 
 
 def _kinds(wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,8 +142,11 @@ def list_tasks(
     split: Annotated[str, typer.Option(help="only this split")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON a task")] = False,
 ) -> None:
-    """One line a task, and counts by split and kind."""
-    tasks = TaskStore(store).tasks(_split(split) if split else None)
+    """One line a task, and counts by split and package.
+
+    Example: repodojo tasks list my-tasks --split held-out
+    """
+    tasks = TaskStore(store).tasks(split_named(split) if split else None)
     if as_json:
         for task in tasks:
             row = {"id": task.id, "split": task.source.split, "source": task.source.dataset, "focus": task.focus}
@@ -130,7 +167,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="the whole record")] = False,
     gold: Annotated[bool, typer.Option(help="also the reference change")] = False,
 ) -> None:
-    """One task: what the agent is told, and what judges it."""
+    """One task: what the agent is told, and what judges it.
+
+    Example: repodojo tasks show my-tasks t-0123 --gold
+    """
     task = TaskStore(store).get(task_id)
     if as_json:
         print(to_json(task))

@@ -85,7 +85,8 @@ class Task:
     """One exercise. Fields follow the union of the field's task formats; what has no field stays verbatim in `raw`.
 
     `visible_command` is what the agent may run to see the symptom (shown in the instruction); `visible_tests` are the
-    test ids behind it. `hidden_files` exist on the host only and enter a fresh box at grading. `focus` names a
+    test ids behind it. `hidden_files` exist on the host only and enter a fresh box at grading; `test_patch` is the same
+    as a diff against the base, where a format has it so. `focus` names a
     definition that the symptom speaks of ("pkg/mod.py::name"), for harnesses that retrieve context.
     """
 
@@ -106,6 +107,7 @@ class Task:
     visible_tests: tuple[str, ...] = ()
     focus: tuple[str, ...] = ()
     hidden_files: Mapping[str, str] = field(default_factory=dict)
+    test_patch: str = ""
     protected: tuple[str, ...] = ()
     validation: Validation = field(default_factory=Validation)
     labels: Mapping[str, str] = field(default_factory=dict)

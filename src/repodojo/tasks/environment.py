@@ -21,16 +21,17 @@ from repodojo.tasks.layout import Layout, canonical
 WORK_DIR = "/testbed"
 
 
-def put_tree(layout: Layout, store: Path) -> str:
+def put_tree(layout: Layout, store: Path, *, tests: bool = False) -> str:
     """Copy the package to `store/trees/<hash>`, its test files emptied, and return the hash of its contents.
 
-    The empty files keep the names that a task may fill with a visible test; what they held stays on the host.
+    The empty files keep the names that a task may fill with a visible test; what they held stays on the host. With
+    `tests` they are kept as they are: those of an old commit give nothing away.
     """
     digest = hashlib.sha256()
     contents: dict[str, bytes] = {}
     for relative in sorted(layout.files):
         contents[relative] = (layout.root / relative).read_bytes()
-    contents |= dict.fromkeys(layout.tests, b"")
+    contents |= {path: (layout.root / path).read_bytes() if tests else b"" for path in layout.tests}
     contents[f"{_egg(layout)}/PKG-INFO"] = _pkg_info(layout).encode()
     for relative, data in sorted(contents.items()):
         digest.update(f"{relative}\0{len(data)}\0".encode() + data)

@@ -55,10 +55,20 @@ def edit_record(path: str, edit: Edit) -> dict[str, Any]:
 
 
 async def report(
-    box: Sandbox, ids: Sequence[str], docstrings: Mapping[str, str], *, seed: int, trace: bool, seconds: float
+    box: Sandbox,
+    ids: Sequence[str],
+    docstrings: Mapping[str, str],
+    *,
+    seed: int,
+    trace: bool,
+    seconds: float,
+    each: float = 0.0,
 ) -> Report:
-    """Run ids in a cold interpreter with a hash seed of its own, so that what hangs on set order shows."""
-    flags = ["--report", "--stdin", *(["--trace"] if trace else [])]
+    """Run ids in a cold interpreter with a hash seed of its own, so that what hangs on set order shows.
+
+    All may take `seconds`, one of them (the imports before it too) `each` (0: what `boxrun` gives it).
+    """
+    flags = ["--report", "--stdin", *(["--trace"] if trace else []), *(["--seconds", f"{each:g}"] if each else [])]
     texts = {name: docstrings[name] for name in ids if name in docstrings}
     result = await box.exec(
         ["python", "-m", "boxrun", *flags, *ids],

@@ -150,11 +150,16 @@ def where(error: BaseException) -> str:
 
 
 def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
-    """Run pytest ids in this process, without the repository's conftest, ini file or plugins."""
+    """Run pytest ids in this process, without the repository's conftest, ini file or plugins.
+
+    pytest is given files, and the ids are chosen from what it collects: given ids, it would run none at all where the
+    file of one of them cannot be imported.
+    """
     import pytest
 
     nodes = [name.removeprefix("pytest:") for name in names]
-    plugin = Reporter(options, send)
+    files = [path for path in dict.fromkeys(node.partition("::")[0] for node in nodes) if os.path.isfile(path)]
+    plugin = Reporter(options, send, nodes)
     send("start", names[0], "")
     flags = ["-q", "--noconftest", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:doctest"]
     flags += [
@@ -164,7 +169,8 @@ def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
         "--tb=short",
         f"--assert={'rewrite' if options.explain else 'plain'}",
     ]
-    pytest.main([*flags, *nodes], plugins=[plugin])
+    if files:
+        pytest.main([*flags, *files], plugins=[plugin])
     for node in nodes:
         if node not in plugin.done:
             broken = plugin.broken.get(node.partition("::")[0])
@@ -177,14 +183,20 @@ class Reporter:
     A parametrised test is one id: it passes where every one of its cases does.
     """
 
-    def __init__(self, options: Wishes, send: Send) -> None:
+    def __init__(self, options: Wishes, send: Send, nodes: Sequence[str]) -> None:
         self.trace, self.send = options.trace, send
+        self.order = {node: place for place, node in enumerate(nodes)}
         self.left: Counter[str] = Counter()
         self.done: set[str] = set()
         self.broken: dict[str, str] = {}
         self.bad: dict[str, tuple[str, str]] = {}
         self.touched: dict[str, set[str]] = {}
         self.tracer: Any = None
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Only the wanted tests, in the wanted order."""
+        wanted = [item for item in items if base(item.nodeid) in self.order]
+        items[:] = sorted(wanted, key=lambda item: self.order[base(item.nodeid)])
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.left = Counter(base(item.nodeid) for item in session.items)

@@ -1,0 +1,217 @@
+"""One commit to a task: its parent's tree, its tests, runs before and after, and the check as it will be graded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from repodojo.core.errors import SourceError, TaskError
+from repodojo.core.protocols import SandboxFactory
+from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task, Validation
+from repodojo.rewards.filter import admissible
+from repodojo.tasks import environment as env
+from repodojo.tasks import leaks
+from repodojo.tasks.assemble import PROTECTED
+from repodojo.tasks.discover import pytest_ids
+from repodojo.tasks.gold import gold_changes
+from repodojo.tasks.history.message import instruction, words
+from repodojo.tasks.history.repository import Repository
+from repodojo.tasks.history.settle import Settled, settle
+from repodojo.tasks.history.walk import Commit, Filters, is_test
+from repodojo.tasks.layout import Layout, layout_of, read_source
+from repodojo.tasks.runs import Report, report
+
+LARGEST_TEST = 200_000
+OTHERS = 200
+"""Ids of unchanged test files that must stay green, at most."""
+GRADINGS = 3
+SECONDS, ID_SECONDS = 300.0, 30.0
+"""What a run and one id of it may take: a cold start on a busy machine is no verdict on the code."""
+
+
+class Lost(Exception):
+    """A commit that makes no task; the text is the reason that the funnel counts."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A commit taken apart: what the box gets, what the tests are, what the solution is."""
+
+    layout: Layout
+    environment: Environment
+    hidden: Mapping[str, str]
+    ids: tuple[str, ...]
+    gold: str
+    test_patch: str
+
+
+@dataclass
+class Workshop:
+    """What attempts of one call share. `failed` keeps what could not be installed, so that it is tried once."""
+
+    repository: Repository
+    store: Path
+    factory: SandboxFactory
+    package: str
+    split: Split
+    filters: Filters
+    issues: Mapping[int, str]
+    sure: int
+    scratch: Path
+    failed: dict[tuple[str, ...], SourceError] = field(default_factory=dict)
+    trees: set[str] = field(default_factory=set)
+    built: set[str] = field(default_factory=set)
+
+    def prepare(self, commit: Commit) -> Prepared:
+        """Everything that needs no box. Raises Lost."""
+        parent = commit.parents[0]
+        folder = self.scratch / commit.id[:16]
+        self.repository.checkout(parent, folder)
+        try:
+            layout = layout_of(folder, self.package)
+            gold_paths = source_paths(layout, commit.code)
+            hidden = self._tests(commit)
+            environment = self._environment(layout)
+        except SourceError as error:
+            raise Lost("no environment") from error
+        ids = [name for path, text in hidden.items() for name in pytest_ids(path, text)]
+        if not ids:
+            raise Lost("no test functions in the changed tests")
+        others = [p for p in layout.tests if p not in hidden]
+        more = [name for path in others for name in pytest_ids(path, read_source(folder / path))]
+        return Prepared(
+            layout,
+            environment,
+            hidden,
+            tuple(dict.fromkeys([*ids, *more[:OTHERS]])),
+            self.repository.diff(parent, commit.id, gold_paths),
+            self.repository.diff(parent, commit.id, commit.tests),
+        )
+
+    def _environment(self, layout: Layout) -> Environment:
+        key = tuple(sorted(layout.requires))
+        if key in self.failed:
+            raise self.failed[key]
+        fresh = {p.name for p in (self.store / "trees").glob("*")}
+        try:
+            site = env.put_site(layout, self.store)
+        except SourceError as error:
+            self.failed[key] = error
+            raise
+        tree = env.put_tree(layout, self.store, tests=True)
+        if tree not in fresh:
+            self.trees.add(tree)
+        return env.environment(layout, tree, site)
+
+    def _tests(self, commit: Commit) -> dict[str, str]:
+        """Test files (and their data) as the commit has them; those that it deletes are left out."""
+        listed = self.repository.raw("ls-tree", "-r", "-z", "--name-only", commit.id).decode(errors="replace")
+        there = set(listed.split("\0"))
+        found: dict[str, str] = {}
+        for path in commit.tests:
+            if path in there:
+                data = self.repository.file(commit.id, path)
+                try:
+                    found[path] = data.decode()
+                except UnicodeDecodeError:
+                    raise Lost("tests with binary data") from None
+                if len(data) > LARGEST_TEST:
+                    raise Lost("tests too large")
+        return found
+
+    async def task(self, commit: Commit) -> Task:
+        """The validated task of a commit. Raises Lost with the reason, OutageError where the machine fails."""
+        started = time.monotonic()
+        prepared = await asyncio.to_thread(self.prepare, commit)
+        self.built.add(commit.id)
+        draft = self._draft(commit, prepared)
+        try:
+            gold = await asyncio.to_thread(gold_changes, self.store, draft)
+        except TaskError as error:
+            raise Lost("the patch does not fit") from error
+        failing: list[str] = []
+
+        async def run(mended: bool, seed: int) -> Mapping[str, str]:
+            found = await self._run(draft, prepared, gold if mended else {}, seed)
+            if not mended and not seed:
+                failing.extend(found.failures.get(name, "") for name in prepared.ids)
+            return found.tests
+
+        settled = await settle(prepared.ids, run, sure=self.sure)
+        self._judge(settled)
+        seconds = (time.monotonic() - started) / (2 * settled.rounds)
+        shown = dict(zip(prepared.ids, failing, strict=False)).get(settled.red[0], "")
+        task = self._finished(commit, draft, settled, shown, seconds)
+        await self._graded(task, gold)
+        return task
+
+    async def _run(self, draft: Task, prepared: Prepared, changes: Mapping[str, bytes | None], seed: int) -> Report:
+        """All ids in a fresh box, in a cold interpreter with a hash seed of its own."""
+        box = await self.factory.create(draft.environment)
+        try:
+            for path, data in changes.items():
+                await box.write(path, data)
+            for path, text in prepared.hidden.items():
+                await box.write(path, text.encode())
+            return await report(box, prepared.ids, {}, seed=seed, trace=False, seconds=SECONDS, each=ID_SECONDS)
+        finally:
+            await box.close()
+
+    @staticmethod
+    def _judge(settled: Settled) -> None:
+        if settled.broken:
+            raise Lost("a test that passed fails afterwards")
+        if not settled.red:
+            passed = any(after for pairs in settled.seen.values() for _, after in pairs)
+            raise Lost("no test turns green" if passed else "no test passes afterwards")
+
+    def _draft(self, commit: Commit, prepared: Prepared) -> Task:
+        mark = hashlib.sha256(f"{self.package}\0{commit.id}".encode()).hexdigest()[:12]
+        source = Source(f"{self.repository.name} (history)", commit.id, self.split)
+        tests = tuple(dict.fromkeys((*PROTECTED, *prepared.hidden, *prepared.layout.tests)))
+        return Task(
+            id=f"h-{mark}",
+            source=source,
+            instruction="",
+            environment=prepared.environment,
+            grader=Grader("f2p_p2p", "python -m boxrun --report", "boxrun"),
+            gold=Gold(prepared.gold),
+            repo=self.repository.address,
+            base_commit=commit.parents[0],
+            licence=prepared.layout.licence,
+            created=commit.date,
+            hidden_files=prepared.hidden,
+            test_patch=prepared.test_patch,
+            protected=tests,
+            labels={"kind": "history", "package": self.package, "commit": commit.id, "lines": str(commit.lines)},
+        )
+
+    def _finished(self, commit: Commit, draft: Task, settled: Settled, failing: str, seconds: float) -> Task:
+        names = {leaks.test_name(name) for name in (*settled.red, *settled.green, *settled.flaky)}
+        text = instruction(commit.message, self.issues, failing, {name for name in names if name})
+        if words(text.partition("\n\nIt now fails")[0]) < self.filters.words:
+            raise Lost("the message says too little")
+        grader = replace(
+            draft.grader, fail_to_pass=settled.red, pass_to_pass=settled.green, timeout=max(30.0, 4 * seconds)
+        )
+        seen = Validation(2 * settled.rounds, settled.flaky, round(seconds, 3))
+        task = replace(draft, instruction=text, grader=grader, validation=seen)
+        if next(leaks.in_instruction(task), ""):
+            raise Lost("the instruction gives the answer away")
+        return task
+
+
+def source_paths(layout: Layout, code: Sequence[str]) -> list[str]:
+    """Changed files that count as the solution: in the package's tree, and such as an agent may change. Raises Lost."""
+    prefix = f"{layout.import_root}/" if layout.import_root else ""
+    tops = {path.removeprefix(prefix).split("/")[0] for path in layout.modules()}
+    kept, _ = admissible(dict.fromkeys(code, b""), PROTECTED)
+    new = {path for path in kept if path.startswith(prefix) and path.removeprefix(prefix).split("/")[0] in tops}
+    inside = [path for path in kept if path in new or path in layout.files]
+    if not any(path.endswith(".py") and not is_test(path) for path in inside):
+        raise Lost("no source of the package changed")
+    return inside
