@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from repodojo.core.errors import SourceError, TaskError
+from repodojo.core.errors import GradingError, SourceError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task, Validation
 from repodojo.rewards.filter import admissible
@@ -29,6 +29,7 @@ from repodojo.tasks.runs import Report, report
 LARGEST_TEST = 200_000
 OTHERS = 200
 """Ids of unchanged test files that must stay green, at most."""
+GRADINGS = 3
 SECONDS, ID_SECONDS = 300.0, 30.0
 """What a run and one id of it may take: a cold start on a busy machine is no verdict on the code."""
 
@@ -146,11 +147,27 @@ class Workshop:
         seconds = (time.monotonic() - started) / (2 * settled.rounds)
         shown = dict(zip(prepared.ids, failing, strict=False)).get(settled.red[0], "")
         task = self._finished(commit, draft, settled, shown, seconds)
-        reward = TestReward(self.factory)
-        good, idle = await reward.score(task, gold, None), await reward.score(task, {}, None)
-        if good.value != 1.0 or idle.value != 0.0:
-            raise Lost("not paid as graded" if good.value != 1.0 else "paid for nothing")
+        await self._graded(task, gold)
         return task
+
+    async def _graded(self, task: Task, gold: Mapping[str, bytes | None]) -> None:
+        """Lost where the solution is not paid or nothing is; GradingError where the grader had no verdict.
+
+        The solution has passed in several rounds, so an unpaid one is tried again: grading has tighter time limits.
+        """
+        for attempt in range(1, GRADINGS + 1):
+            good = await TestReward(self.factory).score(task, gold, None)
+            if good.value == 1.0:
+                break
+            if good.value is None and attempt == GRADINGS:
+                raise GradingError(f"the solution of {task.id} could not be graded: {good.error}")
+        else:
+            raise Lost("not paid as graded")
+        idle = await TestReward(self.factory).score(task, {}, None)
+        if idle.value is None:
+            raise GradingError(f"doing nothing in {task.id} could not be graded: {idle.error}")
+        if idle.value:
+            raise Lost("paid for nothing")
 
     async def _run(self, draft: Task, prepared: Prepared, changes: Mapping[str, bytes | None], seed: int) -> Report:
         """All ids in a fresh box, in a cold interpreter with a hash seed of its own."""
