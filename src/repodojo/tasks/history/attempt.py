@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from repodojo.core.errors import SourceError, TaskError
+from repodojo.core.errors import GradingError, SourceError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task, Validation
 from repodojo.rewards.filter import admissible
@@ -148,6 +148,25 @@ class Workshop:
         task = self._finished(commit, draft, settled, shown, seconds)
         await self._graded(task, gold)
         return task
+
+    async def _graded(self, task: Task, gold: Mapping[str, bytes | None]) -> None:
+        """Lost where the solution is not paid or nothing is; GradingError where the grader had no verdict.
+
+        The solution has passed in several rounds, so an unpaid one is tried again: grading has tighter time limits.
+        """
+        for attempt in range(1, GRADINGS + 1):
+            good = await TestReward(self.factory).score(task, gold, None)
+            if good.value == 1.0:
+                break
+            if good.value is None and attempt == GRADINGS:
+                raise GradingError(f"the solution of {task.id} could not be graded: {good.error}")
+        else:
+            raise Lost("not paid as graded")
+        idle = await TestReward(self.factory).score(task, {}, None)
+        if idle.value is None:
+            raise GradingError(f"doing nothing in {task.id} could not be graded: {idle.error}")
+        if idle.value:
+            raise Lost("paid for nothing")
 
     async def _run(self, draft: Task, prepared: Prepared, changes: Mapping[str, bytes | None], seed: int) -> Report:
         """All ids in a fresh box, in a cold interpreter with a hash seed of its own."""
