@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from importlib.resources import files
@@ -23,7 +22,6 @@ from repodojo.agent.tools.base import View
 from repodojo.agent.tools.editor import EditError, find_once
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
-from repodojo.inference.decoder import attend_lengths
 from repodojo.inference.toolcalls import render
 from repodojo.train.pretrain import drill
 from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
@@ -60,7 +58,7 @@ def right_until(chat: ChatFormat, words: Vocabulary, old: str, new: str = "pass"
     span = span_of(ids, 0, words)
     assert span is not None and chat.decode(ids[slice(*span)]).startswith(old)
     found = list(spots(ids, span[0], CODE, View("pkg/clip.py"), words))
-    return len(chat.encode(old)) + 1, len(found), [spot.possible for spot in found]
+    return len(chat.encode(old)) + 1, len(found), [bool(spot.right[ids[spot.at]]) for spot in found]
 
 
 def accepted(old: str) -> bool:
@@ -122,39 +120,40 @@ TURNS = (
 
 async def test_an_edit_is_worth_something_where_it_was_accepted_and_new(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
-    assert made.worth.tolist() == [1, 0, 0, 0, 1]
+    assert made.worth.tolist() == [1, 0, -1, -1, 1]
     texts = [chat.decode(made.ids[first:end].tolist()) for first, end in made.edits]
     assert [text.split('"')[0] for text in texts] == ["value < low"] * 3 + ["kept = []"] * 2
     right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
     wrong = [int(at) for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
-    assert len(wrong) == 2 and chat.decode([int(made.ids[wrong[0]])]) == " <"  # by then the text says `value <= low`
-    assert all(made.edits[1][0] < at < made.edits[1][1] for at in wrong)
+    assert len(wrong) == 1 and made.edits[1][0] < wrong[0] < made.edits[1][1]  # by then the text says `value <= low`
 
 
-async def test_the_loss_raises_right_tokens(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_the_loss_raises_right_tokens_and_worthy_edits(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
     torch.manual_seed(0)
     decoder = initialise(Architecture("qwen3", len(words), 64, 64, 2, 2, 1, 32), 0)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
 
-    def shares() -> list[float]:
-        """The share of right tokens at each spot."""
+    def measured() -> tuple[float, list[float]]:
         with torch.no_grad():
-            ids = torch.from_numpy(made.ids)
-            hidden = decoder.hidden(ids, torch.arange(len(ids)), attend_lengths([len(ids)]))
-            chance = decoder.logits(hidden[torch.from_numpy(made.at - 1)]).softmax(-1)
-        right = torch.from_numpy(np.unpackbits(made.right, axis=1, count=len(words)))
-        return (chance * right).sum(-1).tolist()
+            wrong, _ = drill.losses(decoder, [made, made], torch.device("cpu"))
+            of_edit = [-float(drill.losses(decoder, [only(made, number)], torch.device("cpu"))[1]) for number in (0, 4)]
+        return float(wrong), of_edit
 
-    device = torch.device("cpu")
-    before, first = shares(), drill.missing(decoder, [made], device).item()
-    assert first == pytest.approx(-sum(map(math.log, before)) / len(made.edits), rel=1e-4)
-    assert drill.missing(decoder, [made, made], device, tokens=4096).item() == pytest.approx(first, rel=1e-4)
+    before = measured()
     for _ in range(8):
+        wrong, whole = drill.losses(decoder, [made, made], torch.device("cpu"))
         optimizer.zero_grad()
-        drill.missing(decoder, [made], device).backward()  # type: ignore[no-untyped-call]
+        (wrong + whole).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert all(now > then for then, now in zip(before, shares(), strict=True) if then < 0.9)
+    after = measured()
+    assert after[0] < 0.7 * before[0]
+    assert all(b > a for a, b in zip(before[1], after[1], strict=True))
+
+
+def only(made: drill.Lesson, number: int) -> drill.Lesson:
+    """The lesson with one edit, worth 1."""
+    return drill.Lesson(made.ids, made.at, made.right, made.edits[number : number + 1], np.ones(1, np.float32))
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:

@@ -17,10 +17,7 @@ SHINGLE = 4
 MEMBERS = 8
 SHORTEST = 12
 """Words below which a text says too little to be called a duplicate of another."""
-PRIME = (1 << 61) - 1
-_DRAW = np.random.default_rng(20_240_229)
-_A = _DRAW.integers(1, 1 << 31, BANDS * ROWS, dtype=np.uint64)
-_B = _DRAW.integers(0, 1 << 31, BANDS * ROWS, dtype=np.uint64)
+_SEEDS = np.random.default_rng(20_240_229).integers(0, 1 << 63, BANDS * ROWS, dtype=np.uint64)
 WORD = re.compile(r"\w+|[^\w\s]")
 
 Signature = npt.NDArray[np.uint32]
@@ -39,9 +36,16 @@ def signature(found: list[str]) -> Signature | None:
         return None
     runs = {" ".join(found[i : i + SHINGLE]) for i in range(len(found) - SHINGLE + 1)}
     hashes = np.fromiter((zlib.crc32(run.encode(errors="replace")) for run in runs), np.uint64, len(runs))
-    mixed = (hashes[:, None] * _A[None, :] + _B[None, :]) % np.uint64(PRIME)
-    minima: Signature = (mixed.min(axis=0) & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    minima: Signature = (_mixed(hashes[:, None] + _SEEDS[None, :]).min(axis=0) >> np.uint64(32)).astype(np.uint32)
     return minima
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele et al., 2014): every bit hangs on every bit, so that orders are independent."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: npt.NDArray[np.uint64] = x ^ (x >> np.uint64(31))
+    return mixed
 
 
 def similarity(a: Signature, b: Signature) -> float:

@@ -13,6 +13,7 @@ from repodojo.core.errors import GradingError, SourceError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task, Validation
 from repodojo.rewards.filter import admissible
+from repodojo.rewards.grade import TestReward
 from repodojo.tasks import environment as env
 from repodojo.tasks import leaks
 from repodojo.tasks.assemble import PROTECTED

@@ -1,8 +1,7 @@
 """Which tokens may come next while an edit is being written: those with which the editor can still accept it.
 
 A snippet to replace must stand in the text once. So at each token of it, the set of tokens that keep this possible is
-known from the text alone, whatever the edit is for. Of these, the ones count that the text itself is made of: others
-spell the same letters in pieces that were never seen, and lead into words that the base cannot finish.
+known from the text alone, whatever the edit is for.
 """
 
 from __future__ import annotations
@@ -17,22 +16,16 @@ from numpy.typing import NDArray
 
 from repodojo.agent.tools.base import View
 from repodojo.agent.tools.editor import EditError, find_once
-from repodojo.core.recent import Recent
 
-KEPT_LINES = 20_000
 OLD, NEW = '"old_str": "', '", "new_str": "'
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A sampled token's place: its index within the turn's action, and the tokens that were right there [V].
-
-    possible: whether the editor could still take the edit with the token that was sampled
-    """
+    """A sampled token's place: its index within the turn's action, and the tokens that were right there [V]."""
 
     at: int
     right: NDArray[np.bool_]
-    possible: bool
 
 
 class Vocabulary:
@@ -42,8 +35,6 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        self.pieces = Recent[str, dict[int, int]](KEPT_LINES)
         self.texts = [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in range(len(tokenizer))]
         self.by_text: dict[str, list[int]] = {}
         for number, text in enumerate(self.texts):
@@ -58,16 +49,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.texts)
-
-    def of_line(self, line: str) -> dict[int, int]:
-        """The tokens of a line as JSON writes it, by where they begin; indentation has none."""
-        found = self.pieces.get(line)
-        if found is None:
-            indent = len(line) - len(line.lstrip())
-            made = self.tokenizer(line[indent:], add_special_tokens=False, return_offsets_mapping=True)
-            pairs = zip(made["offset_mapping"], made["input_ids"], strict=True)
-            found = self.pieces[line] = {indent + start: token for (start, _), token in pairs}
-        return found
 
     def beginnings(self, texts: Collection[str]) -> set[int]:
         """Tokens that one of `texts` begins with."""
@@ -103,44 +84,43 @@ def spots(ids: Sequence[int], start: int, text: str, view: View, words: Vocabula
     """
     old = ""
     for at in range(start, len(ids)):
-        possible, usual = _next(old, text, view, words)
-        right = usual if usual.any() else possible
+        right = _right(old, text, view, words)
         if not right.any():
-            return  # only a line break or half an escape would do: nothing to learn
-        yield Spot(at, right, bool(possible[ids[at]]))
+            return  # only half an escape would do: nothing to learn
+        yield Spot(at, right)
         piece = words.texts[ids[at]]
-        if not possible[ids[at]] or _plain(piece) is None:
+        if not right[ids[at]] or _plain(piece) is None:
             return
         old += piece
 
 
-def _next(old: str, text: str, view: View, words: Vocabulary) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The tokens with which the editor can still accept, and those of them that the text is made of."""
-    possible, usual = np.zeros(len(words), np.bool_), np.zeros(len(words), np.bool_)
-    for lines in (_shown(text, view), text.split("\n")):
-        written = [json.dumps(line, ensure_ascii=False)[1:-1] for line in lines]
-        found = [(line, end) for line in written for end in _ends(old, line)]
-        possible[list(words.beginnings({line[end:] for line, end in found if end < len(line)}))] = True
-        usual[[token for line, end in found if (token := words.of_line(line).get(end)) is not None]] = True
-        if found:
-            break  # the editor looks in what it showed first
+def _right(old: str, text: str, view: View, words: Vocabulary) -> NDArray[np.bool_]:
+    right = np.zeros(len(words), np.bool_)
+    shown = _shown(text, view)
+    ahead = _ahead(old, shown, words.longest) or _ahead(old, [text], words.longest)
+    right[list(words.beginnings(ahead))] = True
     for token, before, after in words.closing:
-        possible[token] = NEW.startswith('"' + after) and _once(old + before, text, view)
-        usual[token] = possible[token] and words.texts[token] == NEW
-    return possible, usual
-
-
-def _ends(old: str, line: str) -> Iterator[int]:
-    """Where `old` ends, wherever it stands in a line; both as JSON writes them."""
-    at = line.find(old)
-    while at >= 0 and at < len(line):
-        yield at + len(old)
-        at = line.find(old, at + 1)
+        right[token] = NEW.startswith('"' + after) and _once(old + before, text, view)
+    return right
 
 
 def _shown(text: str, view: View) -> list[str]:
     lines = text.split("\n")
-    return [line for first, last in view.ranges for line in lines[first - 1 : last]] or lines
+    return ["\n".join(lines[first - 1 : last]) for first, last in view.ranges] or [text]
+
+
+def _ahead(old: str, texts: Sequence[str], most: int) -> set[str]:
+    """What follows `old`, wherever it stands, as JSON writes it."""
+    plain = _plain(old)
+    found: set[str] = set()
+    if plain is None:
+        return found
+    for text in texts:
+        at = text.find(plain)
+        while at >= 0:
+            found.add(json.dumps(text[at + len(plain) : at + len(plain) + most], ensure_ascii=False)[1:-1][:most])
+            at = text.find(plain, at + 1)
+    return found - {""}
 
 
 def _once(old: str, text: str, view: View) -> bool:

@@ -2,8 +2,8 @@
 
 Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
 the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. Nothing is imitated, which would make the base repeat the edits that are
-easiest to write, and whole edits are not made less likely, which would spoil what comes after their snippet.
+that the base edits as variously as before. What no single token decides is learnt from whole edits: those that were
+accepted and new in their episode are imitated, those that change nothing or repeat an edit are made less likely.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -11,6 +11,7 @@ The functions hold no bug and test runs answer at random, so nothing here says w
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,8 @@ from repodojo.train.pretrain.objective import Objective, rows
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_of, exercise
 
 PART = 64  # episodes that one engine plays at once
+WHOLE = 0.3  # weight of whole edits beside wrong tokens
+LIKELY = math.log(0.2)  # less likely tokens of a useless edit are left alone: pushed down, they took all others along
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Lesson:
     """An episode's tokens, the spots within its edits, and what became of each edit.
 
     ids [L]; at [S]: indices of spots; right [S, V / 8]: the tokens that were right there, as packed bits;
-    edits [E, 2]: first token and end of each edit; worth [E]: 1 for one that was accepted and new, else 0, for the eye
+    edits [E, 2]: first token and end of each edit; worth [E]: 1 for an edit that was accepted and new, -1 for one that
+    changes nothing or was made before, 0 where a token was wrong
     """
 
     ids: NDArray[np.int64]
@@ -147,7 +151,8 @@ class _Notes:
             self.at += [len(self.ids) + spot.at for spot in found]
             self.right += [np.packbits(spot.right) for spot in found]
             self.edits.append((len(self.ids) + span[0], len(self.ids) + span[1]))
-            self.worth.append(float(accepted and edit not in self.tried))
+            copied = all(spot.right[turn.action_ids[spot.at]] for spot in found)
+            self.worth.append(1.0 if accepted and edit not in self.tried else -1.0 if copied else 0.0)
         self.tried.add(edit)
 
     def lesson(self) -> Lesson | None:
@@ -188,9 +193,9 @@ def train(
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
         with autocast:
-            wrong = missing(decoder, group, device, tokens=schedule.batch_tokens)
+            wrong, whole = losses(decoder, group, device, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
-        (wrong + mixed * read).backward()  # type: ignore[no-untyped-call]
+        (wrong + WHOLE * whole + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -199,8 +204,10 @@ def train(
     return len(groups)
 
 
-def missing(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0) -> Tensor:
-    """The mean over edits of -log P(right tokens throughout).
+def losses(
+    decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Per edit: -log P(right tokens throughout), and -log P of the whole edit times its worth.
 
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
@@ -215,8 +222,23 @@ def missing(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *
     spot_S = np.concatenate([row * length + one.at for row, one in enumerate(lessons)])
     right = np.unpackbits(np.concatenate([one.right for one in lessons]), axis=1, count=decoder.architecture.vocabulary)
     log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).log_softmax(-1)
-    allowed = torch.from_numpy(right == 1).to(device)
-    return -log_S.masked_fill(~allowed, -torch.inf).logsumexp(-1).sum() / edits
+    wrong = -log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1).sum() / edits
+    token_T, worth_T = _worths(lessons, length)
+    at_T = torch.from_numpy(token_T).to(device)
+    log_T = decoder.logits(hidden[at_T - 1]).log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
+    weight_T = torch.from_numpy(worth_T).to(device)
+    weight_T = weight_T.where((weight_T > 0) | (log_T.detach() > LIKELY), 0.0)
+    return wrong, -(log_T * weight_T).sum() / edits
+
+
+def _worths(lessons: Sequence[Lesson], length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The edits' tokens within rows of `length` [T], and the worth of each one's edit [T]."""
+    spans = [
+        (row * length + np.arange(first, end), np.full(end - first, worth, np.float32))
+        for row, one in enumerate(lessons)
+        for (first, end), worth in zip(one.edits, one.worth, strict=True)
+    ]
+    return np.concatenate([at for at, _ in spans]), np.concatenate([worth for _, worth in spans])
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:
