@@ -12,8 +12,8 @@ import pytest
 from repodojo.core.errors import CheckpointError, ConfigError, EngineError
 from repodojo.core.records import Trajectory
 from repodojo.inference import checkpoint
-from repodojo.rollout.orders import Order, seed_of
-from repodojo.rollout.pool import WorkerPool, group_orders
+from repodojo.rollout.orders import Order, group_orders, seed_of
+from repodojo.rollout.pool import WorkerPool
 from repodojo.tasks.store import TaskStore
 from tiny_school import pool_settings
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from repodojo.algorithms.recipes import recipe
 from repodojo.core.errors import ConfigError
 from repodojo.rewards.checks import Check
-from repodojo.train.config import NAMES, Config, describe, dump, idle_reason, load, recipe_of
+from repodojo.train.config import NAMES, Config, describe, dump, load
+from repodojo.train.idle import idle_reason, recipe_of
 
 
 def write(path: Path, text: str) -> Path:

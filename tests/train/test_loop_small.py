@@ -14,11 +14,12 @@ from repodojo.core.records import Group
 from repodojo.inference import checkpoint
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
-from repodojo.rollout.pool import group_orders
+from repodojo.rollout.orders import group_orders
 from repodojo.tasks.store import TaskStore
 from repodojo.train import setup
-from repodojo.train.config import load, recipe_of
+from repodojo.train.config import load
 from repodojo.train.cursor import TaskCursor
+from repodojo.train.idle import recipe_of
 from repodojo.train.loop import train
 from repodojo.train.rundir import RunDir
 from tiny_school import SETTINGS

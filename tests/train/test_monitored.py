@@ -15,7 +15,8 @@ from repodojo.core.errors import RunError
 from repodojo.core.records import Group, Score, Task, ToolCall, ToolResult, Trajectory, Turn
 from repodojo.dashboard.report import write_report
 from repodojo.inference import checkpoint
-from repodojo.rollout.pool import WorkerPool, group_orders
+from repodojo.rollout.orders import group_orders
+from repodojo.rollout.pool import WorkerPool
 from repodojo.tasks.store import TaskStore
 from repodojo.train import guard
 from repodojo.train.config import load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from repodojo.agent.loop import AgentLimits
@@ -46,3 +47,21 @@ def seed_of(run_seed: int, *names: object) -> int:
     """A seed for one episode that depends on nothing but its names (63 bits)."""
     text = ":".join(str(name) for name in (run_seed, *names))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+def group_orders(
+    task_ids: Sequence[str], *, size: int, prefix: str, seed: int, policy: str = MODEL, temperature: float = 1.0
+) -> list[Order]:
+    """`size` orders for each task; ids and seeds follow from `prefix`, position and task alone."""
+    return [
+        Order(
+            id=f"{prefix}/{position}/{member}",
+            task_id=task_id,
+            group_id=f"{prefix}/{position}",
+            seed=seed_of(seed, prefix, position, task_id, member),
+            policy=policy,
+            temperature=temperature,
+        )
+        for position, task_id in enumerate(task_ids)
+        for member in range(size)
+    ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -16,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,13 @@ from repodojo.core.records import Group, Trajectory
 from repodojo.rollout import worker
 from repodojo.rollout.actions import Accept, Action, Cancel, Play, Replace, Ticket, Whole
 from repodojo.rollout.episode import unplayed
-from repodojo.rollout.orders import MODEL, Order, PoolSettings, seed_of
+from repodojo.rollout.hands import Hand, interrupts_ignored, tell
+from repodojo.rollout.orders import Order, PoolSettings
 from repodojo.rollout.rules import Rules
 from repodojo.rollout.scheduler import Scheduler
 
 MOST_RESTARTS = 3  # without an episode finished in between
 _BEAT = 0.2  # seconds between two looks at whether serving in the background shall end
-
-
-@dataclass
-class _Hand:
-    """A worker process."""
-
-    name: str
-    process: Any
-    connection: Connection
-    ready: bool = False
-    version: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class WorkerPool:
         self.settings, self.workers = settings, workers
         self.scheduler = Scheduler(rules or Rules())
         self._context = multiprocessing.get_context("spawn")
-        self._hands: list[_Hand] = []
+        self._hands: list[Hand] = []
         self._started = 0
         self._orders: dict[str, list[Order]] = {}  # by group
         self._order: dict[str, Order] = {}
@@ -150,7 +139,7 @@ class WorkerPool:
             self._pump()
         old, self._published = self._published, (version, str(folder))
         for hand in self._hands:
-            _tell(hand, ("publish", version, str(folder)))
+            tell(hand, ("publish", version, str(folder)))
         while any(hand.version != version for hand in self._hands):
             self._pump()
         self._do(self.scheduler.published(version, time.monotonic()))
@@ -169,7 +158,7 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers; those that do not follow within seconds are killed."""
         for hand in self._hands:
-            _tell(hand, ("stop",))
+            tell(hand, ("stop",))
         for hand in self._hands:
             hand.process.join(5)
             if hand.process.is_alive():
@@ -224,19 +213,19 @@ class WorkerPool:
             del self._order[order.id]
             self._back.pop(order.id, None)
 
-    def _start_one(self) -> _Hand:
+    def _start_one(self) -> Hand:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=worker.main, args=(theirs, self.settings), daemon=True)
-        with _interrupts_ignored():
+        with interrupts_ignored():
             process.start()
         theirs.close()
-        hand = _Hand(f"worker-{self._started}", process, ours)
+        hand = Hand(f"worker-{self._started}", process, ours)
         self._started += 1
         if self._published is not None:
-            _tell(hand, ("publish", *self._published))
+            tell(hand, ("publish", *self._published))
         return hand
 
-    def _join(self, hand: _Hand) -> None:
+    def _join(self, hand: Hand) -> None:
         """A little more than runs at once is given to a worker, so that it never waits for the parent."""
         self._do(self.scheduler.join(hand.name, self.settings.concurrency * 5 // 4))
 
@@ -260,7 +249,7 @@ class WorkerPool:
         except BaseException as error:  # of a thread: raised where its starter can see it
             failures.append(error)
 
-    def _take(self, hand: _Hand, message: tuple[Any, ...]) -> None:
+    def _take(self, hand: Hand, message: tuple[Any, ...]) -> None:
         now = time.monotonic()
         match message:
             case ("ready",):
@@ -282,7 +271,7 @@ class WorkerPool:
             case ("failed", text):
                 raise RuntimeError(f"in a worker:\n{text}")
 
-    def _replace(self, hand: _Hand) -> None:
+    def _replace(self, hand: Hand) -> None:
         hand.process.join(5)
         if hand.process.is_alive():  # it let go of its connection and hangs
             hand.process.kill()
@@ -297,41 +286,4 @@ class WorkerPool:
         self._join(fresh)
 
     def _tell(self, name: str, message: tuple[Any, ...]) -> None:
-        _tell(next(hand for hand in self._hands if hand.name == name), message)
-
-
-def _tell(hand: _Hand, message: tuple[Any, ...]) -> None:
-    """Send; a worker that is gone is noticed, and replaced, by `_pump`."""
-    with contextlib.suppress(OSError):
-        hand.connection.send(message)
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """A process started within ignores Ctrl-C from its first instruction: its parent decides when it ends."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def group_orders(
-    task_ids: Sequence[str], *, size: int, prefix: str, seed: int, policy: str = MODEL, temperature: float = 1.0
-) -> list[Order]:
-    """`size` orders for each task; ids and seeds follow from `prefix`, position and task alone."""
-    return [
-        Order(
-            id=f"{prefix}/{position}/{member}",
-            task_id=task_id,
-            group_id=f"{prefix}/{position}",
-            seed=seed_of(seed, prefix, position, task_id, member),
-            policy=policy,
-            temperature=temperature,
-        )
-        for position, task_id in enumerate(task_ids)
-        for member in range(size)
-    ]
+        tell(next(hand for hand in self._hands if hand.name == name), message)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -17,12 +16,13 @@ from pydantic import ValidationError
 from rapidfuzz import fuzz, process
 
 from repodojo.core.errors import ConfigError
-from repodojo.train.recipe_parts import RecipeParts, resolve
+from repodojo.train.idle import idle_reason, recipe_of
+from repodojo.train.recipe_parts import RecipeParts
 from repodojo.train.sections import Agent, Eval, Model, Monitor, Reward, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
 from repodojo.train.spelling import kind, toml
 
 if TYPE_CHECKING:
-    from repodojo.algorithms.recipe import Recipe
+    pass
 
 
 class Config(Section):
@@ -44,113 +44,6 @@ class Config(Section):
 
 SECTIONS: dict[str, type[Section]] = {name: type(getattr(Config(), name)) for name in Config.model_fields}
 NAMES = tuple(f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.model_fields)
-
-
-@dataclass(frozen=True)
-class Needs:
-    """Settings (dotted; `section.*` for a whole section) that do nothing unless `met` holds; `why` says what to do."""
-
-    settings: tuple[str, ...]
-    met: Callable[[Config], bool]
-    why: str
-
-    def covers(self, name: str) -> bool:
-        return name in self.settings or f"{name.partition('.')[0]}.*" in self.settings
-
-
-def recipe_of(config: Config) -> Recipe:
-    """The recipe that rl.recipe names, with the parts that [rl] and [recipe] give; ConfigError for what cannot be."""
-    return resolve(config.rl, config.recipe, config.agent)
-
-
-def _off_policy(config: Config) -> bool:
-    return config.rl.minibatch_size > 0 or config.rl.minibatches > 1 or config.rollout.max_staleness > 0
-
-
-def _watches(config: Config, sign: str) -> bool:
-    return "rl" in config.run.stages and sign in config.monitor.signs
-
-
-_UNWATCHED = 'monitor.signs lacks {}, or run.stages has no "rl", which alone is watched for it'
-
-RULES = (
-    Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
-    Needs(("rl.*", "recipe.*"), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
-    Needs(
-        ("rollout.group_size", "rollout.max_staleness"),
-        lambda c: "rl" in c.run.stages,
-        'run.stages has no "rl", and only that stage compares groups or runs ahead of the learner',
-    ),
-    Needs(
-        ("rollout.take", "rollout.publish"),
-        lambda c: "rl" in c.run.stages and c.rollout.max_staleness > 0,
-        "with rollout.max_staleness = 0 every group is waited for before the weights change",
-    ),
-    Needs(
-        ("rollout.redundancy",),
-        lambda c: "rl" in c.run.stages,
-        'run.stages has no "rl", and only that stage compares groups',
-    ),
-    Needs(
-        ("rollout.finish",),
-        lambda c: "rl" in c.run.stages and c.rollout.redundancy > 0,
-        "with rollout.redundancy = 0 every member of a group is waited for",
-    ),
-    Needs(
-        ("rollout.retry_share",),
-        lambda c: c.rollout.retries > 0,
-        "with rollout.retries = 0 nothing is tried again",
-    ),
-    Needs(
-        ("reward.gates",),
-        lambda c: bool(c.reward.weights),
-        "no reward.weights pay anything beyond 1 that a gate could hold back",
-    ),
-    Needs(
-        ("reward.cap",),
-        lambda c: sum(c.reward.weights.values()) > c.reward.cap,
-        "reward.weights together pay no more than it",
-    ),
-    Needs(
-        ("reward.partial_cap",),
-        lambda c: sum(c.reward.partial.values()) > c.reward.partial_cap,
-        "reward.partial together pays no more than it",
-    ),
-    Needs(
-        ("monitor.signs", "monitor.withhold", "monitor.window", "monitor.jump", "monitor.collapse", "monitor.release"),
-        lambda c: c.monitor.enabled,
-        "monitor.enabled is false",
-    ),
-    Needs(("monitor.jump",), lambda c: _watches(c, "jump"), _UNWATCHED.format("jump")),
-    Needs(("monitor.collapse",), lambda c: _watches(c, "collapse"), _UNWATCHED.format("collapse")),
-    Needs(
-        ("monitor.window",),
-        lambda c: _watches(c, "jump") or _watches(c, "collapse"),
-        _UNWATCHED.format("jump or collapse"),
-    ),
-    Needs(
-        ("monitor.release",),
-        lambda c: c.monitor.withhold and c.rl.eval_every > 0 and (_watches(c, "jump") or _watches(c, "collapse")),
-        "it needs monitor.withhold, rl.eval_every > 0, and a jump or collapse to watch for in stage rl",
-    ),
-    Needs(("run.wandb_project",), lambda c: "wandb" in c.run.trackers, 'run.trackers lacks "wandb"'),
-    Needs(
-        ("rl.clip_low", "rl.clip_high", "recipe.dual_clip", "recipe.off_policy_delta"),
-        _off_policy,
-        "with rl.minibatches = 1 and rollout.max_staleness = 0 every probability ratio is 1, so nothing is clipped",
-    ),
-    Needs(("rl.minibatches",), lambda c: not c.rl.minibatch_size, "rl.minibatch_size says how many there are"),
-    Needs(
-        ("rl.max_refills",),
-        lambda c: recipe_of(c).drop_no_signal,
-        "this rl.recipe keeps groups without signal, so there is nothing to refill",
-    ),
-)
-
-
-def idle_reason(config: Config, name: str) -> str:
-    """Why the setting `name` would do nothing in this configuration; "" where it does something."""
-    return next((rule.why for rule in RULES if rule.covers(name) and not rule.met(config)), "")
 
 
 # ---------------------------------------------------------------- in

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import Row, summarise
-from repodojo.rollout.orders import MODEL
-from repodojo.rollout.pool import WorkerPool, group_orders
+from repodojo.rollout.orders import MODEL, group_orders
+from repodojo.rollout.pool import WorkerPool
 from repodojo.tasks.store import TaskStore
 
 REFERENCES = ("random-edit", "negate-first-if", "tested-search")

@@ -14,8 +14,9 @@ from repodojo.inference.architecture import Architecture
 from repodojo.inference.published import PUBLISHED
 from repodojo.tasks.store import TaskStore
 from repodojo.train import estimates, setup
-from repodojo.train.config import Config, recipe_of
+from repodojo.train.config import Config
 from repodojo.train.estimates import Load, Machine
+from repodojo.train.idle import recipe_of
 
 BYTES = {"float32": 4, "bfloat16": 2}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from repodojo.algorithms.batches import sample
 from repodojo.core.records import Sample, Trajectory
 from repodojo.learner.optim import OptimizerSettings
-from repodojo.rollout.pool import group_orders
+from repodojo.rollout.orders import group_orders
 from repodojo.train.guard import released_episodes
 from repodojo.train.loop import Training, refuse_outage
 from repodojo.train.sections import Rft

@@ -14,10 +14,10 @@ from repodojo.core.records import Group, Trajectory
 from repodojo.inference import checkpoint
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.groups import GroupQueue
-from repodojo.rollout.pool import group_orders
+from repodojo.rollout.orders import group_orders
 from repodojo.rollout.rules import Pace
 from repodojo.train import measure, setup
-from repodojo.train.config import recipe_of
+from repodojo.train.idle import recipe_of
 from repodojo.train.loop import Training, refuse_outage
 from repodojo.train.signs import details, signs
 

@@ -31,8 +31,7 @@ from repodojo.inference.fake import Call, FakeModel
 from repodojo.inference.toolcalls import render
 from repodojo.rollout.actions import Accept, Action, Cancel, Play, Ticket
 from repodojo.rollout.episode import Stage, run_order, unplayed
-from repodojo.rollout.orders import Order
-from repodojo.rollout.pool import group_orders
+from repodojo.rollout.orders import Order, group_orders
 from repodojo.rollout.rules import Rules
 from repodojo.rollout.scheduler import Scheduler
 from repodojo.sandbox.fake import FakeSandbox
