@@ -127,22 +127,30 @@ def _run(work: Workload, chosen: Mapping[str, Techniques], size: Size, *, quiet:
 
 
 def _print(found: Mapping[str, Outcome], size: Size) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     base = found.get("synchronous")
     title = f"{size.environments} environments, {size.engines} engines, {size.groups} x {size.group_size} a step"
-    table = Table("policy", "episodes/h", "gain", "engines", "learner", "stale", title=f"{title}, {size.steps} steps")
-    waits = list(next(iter(found.values())).waiting)
-    for name in (*waits, "length"):
-        table.add_column(name, justify="right")
+    rates = Table(title=f"{title}, {size.steps} steps", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    waits = Table(title="seconds that an episode waits", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    kinds = list(next(iter(found.values())).waiting)
+    for table, names in ((rates, ("episodes/h", "gain", "engines", "learner", "stale", "length")), (waits, kinds)):
+        table.add_column("policy", no_wrap=True)
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
     for name, outcome in found.items():
-        gain = f"{outcome.episodes_per_hour / base.episodes_per_hour:.2f}x" if base else ""
-        rates = (f"{outcome.episodes_per_hour:.0f}", gain, f"{outcome.engines_busy:.0%}", f"{outcome.learner_busy:.0%}")
+        gain = f"{outcome.episodes_per_hour / base.episodes_per_hour:.1f}x" if base else ""
+        busy = (f"{outcome.engines_busy:.0%}", f"{outcome.learner_busy:.0%}")
         stale = f"{outcome.staleness:.1f}/{outcome.worst_staleness}"
-        table.add_row(name, *rates, stale, *(f"{outcome.waiting[w]:.1f}" for w in waits), f"{outcome.length_bias:.2f}")
-    Console().print(table)
-    typer.echo("stale: mean/worst in versions; then seconds an episode waits; length: turns used over turns asked for")
+        rates.add_row(name, f"{outcome.episodes_per_hour:.0f}", gain, *busy, stale, f"{outcome.length_bias:.2f}")
+        waits.add_row(name, *(f"{outcome.waiting[kind]:.1f}" for kind in kinds))
+    console = Console()
+    console.print(rates, waits)
+    console.print(
+        "engines, learner: share of the time in use; stale: mean/worst in versions; length: turns used over asked"
+    )
 
 
 def _predict(path: Path, source: Path | None, json_: bool) -> None:
