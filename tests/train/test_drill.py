@@ -20,10 +20,11 @@ from repodojo.agent.scripted.scripts import replace
 from repodojo.agent.tools import default_tools
 from repodojo.agent.tools.base import View
 from repodojo.agent.tools.editor import EditError, find_once
+from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import render
-from repodojo.train.pretrain import drill
+from repodojo.train.pretrain import dataset, drill, finish, loop
 from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import LIMITS
@@ -177,3 +178,26 @@ def test_the_explorers_own_edits_are_right_throughout(chat: ChatFormat, words: V
         span = span_of(ids, 0, words)
         assert span is not None
         assert all(spot.right[ids[spot.at]] for spot in spots(ids, span[0], CODE, View(), words))
+
+
+def test_a_round_plays_learns_and_writes_another_model(tmp_path: Path) -> None:
+    base = Path(str(files("repodojo") / "assets" / "base"))
+    functions = [FUNCTION] * 3
+    read = dataset.make(functions, base, seed=1, workers=1, on_part=lambda _: None)
+    said: list[int] = []
+    finish.drilled(
+        base,
+        tmp_path / "out",
+        functions,
+        read,
+        finish.Finish(episodes=3, rounds=1),
+        loop.Schedule(2048, batch_tokens=4096),
+        seed=1,
+        workers=1,
+        device=torch.device("cpu"),
+        on_progress=lambda done, _note: said.append(done),
+    )
+    before, after = checkpoint.load(base).state_dict(), checkpoint.load(tmp_path / "out").state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert all(bool(torch.isfinite(weight).all()) for weight in after.values())
+    assert said[0] == 3 and sum(said[1:]) <= 3  # episodes played, then lessons read

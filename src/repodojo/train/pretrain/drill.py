@@ -73,8 +73,8 @@ def sample(
     context = multiprocessing.get_context("spawn")
     lessons: list[Lesson] = []
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        for part in pool.map(_part, jobs):
-            on_part(PART)
+        for job, part in zip(jobs, pool.map(_part, jobs), strict=True):
+            on_part(len(job[1]))
             lessons += part
     if not lessons:
         raise SourceError("the base tried no edit", way_out="train it longer before it is drilled")
