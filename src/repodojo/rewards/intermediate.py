@@ -1,7 +1,8 @@
 """Intermediate rewards in [0, 1], for work that is not correct yet; what they pay stays below a correct answer.
 
 hidden   half the share of fail_to_pass tests that pass; the other half, once all of those do, the share of pass_to_pass
-         tests. Gamed by hard-coding inputs that the visible tests show.
+         tests. Gamed by hard-coding inputs that the visible tests show, or by forging all results but one: a share is
+         the word of the process under test, only full passes are asked again from outside.
 checks   share of the command-line checks that hold. Gamed by whatever makes one command content.
 compile  share of the repository's syntax errors that are gone. 0 where there were none. A deleted file keeps its
          count. Gamed by emptying the file.
