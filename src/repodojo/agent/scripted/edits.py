@@ -19,10 +19,10 @@ CLASSES = (
     ("boolean", ("and", "or")),
     ("boolean", ("True", "False")),
 )
-# Pieces of context: from the start of the line to just behind the change. A line begins with one of few tokens, and
-# each next one is nearly given by those before it; a snippet from the middle has to be begun by guessing one of fifty.
-# The rest of the line would only cost tokens.
-LEFT, RIGHT = 14, 2
+# Pieces of context: from the start of the line up to the change. A line begins with one of few tokens, and each next
+# one is nearly given by those before it; a snippet from the middle has to be begun by guessing one of fifty. It ends
+# where it changes, so what replaces it differs where the snippet ends, not at any of its tokens.
+LEFT, FEWEST = 24, 3
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,19 @@ class Listing:
         return None
 
     def edit(self, candidate: Candidate) -> Edit | None:
-        """The candidate with context of its line, more to the left where that makes it unique; None where it cannot."""
+        """The candidate with context of its line, as much as makes it unique; None where that cannot be."""
         row, line = self.pieces[candidate.line], self.lines[candidate.line]
         first = _reach(row, candidate.first, -LEFT)
-        last = _reach(row, candidate.last, RIGHT)
-        end = row[last - 1].end
+        last = _reach(row, candidate.last, max(FEWEST - (candidate.last - first), 0))
         while True:
             start = row[first].start if first else row[0].end - len(row[0].text)
+            end = row[last - 1].end
             if self.text.count(line[start:end]) == 1:
                 break
-            if _reach(row, first, -1) == first:
+            wider = _reach(row, first, -1), _reach(row, last, 1)
+            if wider == (first, last):
                 return None
-            first -= 1
+            first, last = wider
         inner = row[candidate.first].start, row[candidate.last - 1].end
         old, new = line[start:end], line[start : inner[0]] + candidate.text + line[inner[1] : end]
         new = new if first else new.lstrip()

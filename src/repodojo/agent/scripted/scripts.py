@@ -116,7 +116,8 @@ def slip(code: str, rng: random.Random) -> Edit | None:
 class Explorer:
     """Random well-formed turns: edits, test runs, undos, looks around, sometimes a submit. It learns from nothing.
 
-    Its edits are the random ones of the references, but none leads to code that it has seen in this episode.
+    Its edits are the random ones of the references, but never the same twice, and each is undone before the next one:
+    what stands in the file is then what the opening shows, and that is what snippets are copied from.
     `faults` is the share that the editor will refuse: what follows shows how to go on after an error. An explorer with
     faults reads what the tests say, too, and most often submits when they pass; what it edits stays as random.
     """
@@ -124,44 +125,39 @@ class Explorer:
     def __init__(self, seed: int, faults: float = 0.0) -> None:
         self.rng = random.Random(seed)
         self.faults = faults
-        self.states: list[str] = []  # the listing after each edit that stands, so that edits fit what is there
+        self.standing = False  # whether an edit stands
         self.seen: set[str] = set()
 
     def __call__(self, texts: Sequence[str]) -> str:
-        rng = self.rng
-        if not self.states:
-            self.states = [code_of(texts)]
-            self.seen = set(self.states)
+        rng, code = self.rng, code_of(texts)
         if self._submits(texts[-1]):
             return SUBMIT
         if rng.random() < 0.04:
             return self._look(texts)
-        calls = []
-        if len(self.states) > 1 and rng.random() < 0.75:
-            self.states.pop()
-            calls.append(UNDO)
+        calls = [UNDO] if self.standing else []
+        self.standing = False
         if self.faults and rng.random() < self.faults:
-            edit = slip(self.states[-1], rng)
+            edit = slip(code, rng)
         else:
-            edit = self._edit() if rng.random() < 0.95 else None
+            edit = self._edit(code)
+            self.standing = edit is not None
         if edit is not None:
             calls.append(replace(edit))
-        if rng.random() < 0.85 or not calls:
+        if rng.random() < 0.9 or not calls:
             calls.append(run_tests(texts))
         return "\n".join(calls)
 
     def _submits(self, heard: str) -> bool:
         if not self.faults:
-            return self.rng.random() < 0.1 and len(self.states) > 1
-        return self.rng.random() < (0.6 if is_green(heard) else 0.03) and len(self.states) > 1
+            return self.standing and self.rng.random() < 0.05
+        return self.standing and self.rng.random() < (0.6 if is_green(heard) else 0.03)
 
-    def _edit(self, tries: int = 20) -> Edit | None:
-        listing = Listing(self.states[-1])
+    def _edit(self, code: str, tries: int = 20) -> Edit | None:
+        listing = Listing(code)
         for _ in range(tries):
             edit = listing.draw(self.rng)
-            after = edit and self.states[-1].replace(edit.old, edit.new, 1)
+            after = edit and code.replace(edit.old, edit.new, 1)
             if edit and after and after not in self.seen:
-                self.states.append(after)
                 self.seen.add(after)
                 return edit
         return None
