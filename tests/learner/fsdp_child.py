@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -40,8 +41,9 @@ def main(rank: int, count: int, store: str) -> None:
     held = sum(p.to_local().numel() for p in model.parameters())
     found = steps(learner)
     weights = {name: float(w.double().square().sum()) for name, w in learner.weights().items()}
-    print(json.dumps({"metrics": found, "weights": weights, "held": held}))
-    dist.destroy_process_group()
+    print(json.dumps({"metrics": found, "weights": weights, "held": held}), flush=True)
+    dist.barrier()  # who leaves first takes the connection from the other
+    os._exit(0)  # gloo's threads may still run when the interpreter ends, which aborts the process now and then
 
 
 if __name__ == "__main__":
