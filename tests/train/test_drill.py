@@ -1,7 +1,8 @@
-"""The drill: which tokens the editor could still have taken, what an edit was worth, and that the loss teaches both."""
+"""The drill: which tokens the editor could still have taken, what changes nothing, and that the loss teaches both."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,14 +22,13 @@ from repodojo.agent.tools import default_tools
 from repodojo.agent.tools.base import View
 from repodojo.agent.tools.editor import EditError, find_once
 from repodojo.inference import checkpoint
-from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
+from repodojo.inference.decoder import attend_lengths
 from repodojo.inference.toolcalls import render
 from repodojo.train.pretrain import dataset, drill, finish, loop
-from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
+from repodojo.train.pretrain.copying import Vocabulary, spots, start_of
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import LIMITS
-from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, box_of, exercise
 
 CODE = """def clip(values, low, high):
@@ -40,12 +40,13 @@ CODE = """def clip(values, low, high):
             value = high
         kept.append(value)
     return kept"""
+BASE = Path(str(files("repodojo") / "assets" / "base"))
 FUNCTION = Function("pkg/clip.py", "clip", CODE, "")
 
 
 @pytest.fixture(scope="module")
 def chat() -> ChatFormat:
-    return ChatFormat.load(Path(str(files("repodojo") / "assets" / "base")))
+    return ChatFormat.load(BASE)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +57,10 @@ def words(chat: ChatFormat) -> Vocabulary:
 def right_until(chat: ChatFormat, words: Vocabulary, old: str, new: str = "pass") -> tuple[int, int, list[bool]]:
     """Tokens of the snippet with its closing one, the spots given, and whether the sampled token was right at each."""
     ids = chat.encode(render("editor", {"command": "str_replace", "old_str": old, "new_str": new}))
-    span = span_of(ids, 0, words)
-    assert span is not None and chat.decode(ids[slice(*span)]).startswith(old)
-    found = list(spots(ids, span[0], CODE, View("pkg/clip.py"), words))
-    return len(chat.encode(old)) + 1, len(found), [bool(spot.right[ids[spot.at]]) for spot in found]
+    start = start_of(ids, 0, words)
+    assert start is not None and chat.decode(ids[start:]).startswith(old)
+    found = list(spots(ids, start, CODE, View("pkg/clip.py"), words))
+    return len(chat.encode(old)) + 1, len(found), [spot.possible for spot in found]
 
 
 def accepted(old: str) -> bool:
@@ -119,48 +120,56 @@ TURNS = (
 )
 
 
-async def test_an_edit_is_worth_something_where_it_was_accepted_and_new(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_a_lesson_knows_the_token_that_lost_an_edit_and_the_snippets_that_lost_none(
+    chat: ChatFormat, words: Vocabulary
+) -> None:
     made = await lesson(chat, words, TURNS)
-    assert made.worth.tolist() == [1, 0, -1, -1, 1]
-    texts = [chat.decode(made.ids[first:end].tolist()) for first, end in made.edits]
-    assert [text.split('"')[0] for text in texts] == ["value < low"] * 3 + ["kept = []"] * 2
+    assert (made.tried, made.accepted) == (5, 3)
+    whole = [chat.decode(made.ids[first : end - 1].tolist()) for first, end in made.whole]
+    assert whole == ["value < low", "value < low", "kept = []", "kept = []"]
     right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
     wrong = [int(at) for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
-    assert len(wrong) == 1 and made.edits[1][0] < wrong[0] < made.edits[1][1]  # by then the text says `value <= low`
+    # By then the text says `value <= low`: ` <` is no token of it, and what follows is not there.
+    assert len(wrong) == 2 and wrong[1] == wrong[0] + 1 and chat.decode([int(made.ids[wrong[0]])]) == " <"
+    assert made.whole[0][1] < wrong[0] < made.whole[1][0]
+    ids, first = made.copied(2, chat.encode(drill.END)[0])
+    assert chat.decode(ids.tolist()).endswith('"old_str": "kept = []", "new_str": "kept = []"}}')
+    assert chat.decode(ids[first:].tolist()) == 'kept = []"}}'
 
 
-async def test_the_loss_raises_right_tokens_and_worthy_edits(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_the_loss_teaches_right_tokens_and_replacements_that_differ(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
-    torch.manual_seed(0)
-    decoder = initialise(Architecture("qwen3", len(words), 64, 64, 2, 2, 1, 32), 0)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=3e-3)
-
-    def measured() -> tuple[float, list[float]]:
-        with torch.no_grad():
-            wrong, _ = drill.losses(decoder, [made, made], torch.device("cpu"))
-            of_edit = [-float(drill.losses(decoder, [only(made, number)], torch.device("cpu"))[1]) for number in (0, 4)]
-        return float(wrong), of_edit
-
-    before = measured()
-    for _ in range(8):
-        wrong, whole = drill.losses(decoder, [made, made], torch.device("cpu"))
+    copies = [made.copied(number, chat.encode(drill.END)[0]) for number in range(len(made.whole))]
+    decoder = checkpoint.load(BASE)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4)
+    seen = []
+    for _ in range(9):
+        wrong, same = drill.losses(decoder, [made, made], copies, torch.device("cpu"))
+        seen.append((float(wrong.detach()), float(same.detach())))
         optimizer.zero_grad()
-        (wrong + whole).backward()  # type: ignore[no-untyped-call]
+        (wrong + same).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    after = measured()
-    assert after[0] < 0.7 * before[0]
-    assert all(b > a for a, b in zip(before[1], after[1], strict=True))
+    assert seen[-1][0] < 0.7 * seen[0][0]
+    assert seen[-1][1] < 0.7 * seen[0][1]
 
 
-def only(made: drill.Lesson, number: int) -> drill.Lesson:
-    """The lesson with one edit, worth 1."""
-    return drill.Lesson(made.ids, made.at, made.right, made.edits[number : number + 1], np.ones(1, np.float32))
+async def test_the_loss_of_a_copy_is_that_of_its_probability(chat: ChatFormat, words: Vocabulary) -> None:
+    made = await lesson(chat, words, TURNS)
+    ids, first = made.copied(0, chat.encode(drill.END)[0])
+    decoder = checkpoint.load(BASE)
+    with torch.no_grad():
+        _, same = drill.losses(decoder, [made], [(ids, first)], torch.device("cpu"))
+        at = torch.from_numpy(ids)
+        logits = decoder.logits(decoder.hidden(at, torch.arange(len(at)), attend_lengths([len(at)])))
+        log = logits.log_softmax(-1)[:-1].gather(1, at[1:, None])[first - 1 :].sum()
+    assert float(log) > -8  # else the next line would hold of anything
+    assert float(same) == pytest.approx(-math.log1p(-drill.SURE * math.exp(float(log))), rel=1e-3)
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:
     def of(length: int) -> drill.Lesson:
         blank = np.zeros(1, np.int64)
-        return drill.Lesson(np.zeros(length, np.int64), blank, blank.astype(np.uint8), blank, np.ones(1, np.float32))
+        return drill.Lesson(np.zeros(length, np.int64), blank, blank.astype(np.uint8), blank, 1, 1)
 
     lessons = [of(length) for length in (100, 700, 130, 650, 90, 400, 1000)]
     groups = list(drill.shuffled(lessons, tokens=1400, seed=3))
@@ -175,18 +184,17 @@ def test_the_explorers_own_edits_are_right_throughout(chat: ChatFormat, words: V
         drawn = listing.draw(rng)
         assert drawn is not None
         ids = chat.encode(replace(drawn))
-        span = span_of(ids, 0, words)
-        assert span is not None
-        assert all(spot.right[ids[spot.at]] for spot in spots(ids, span[0], CODE, View(), words))
+        start = start_of(ids, 0, words)
+        assert start is not None
+        assert all(spot.right[ids[spot.at]] for spot in spots(ids, start, CODE, View(), words))
 
 
 def test_a_round_plays_learns_and_writes_another_model(tmp_path: Path) -> None:
-    base = Path(str(files("repodojo") / "assets" / "base"))
     functions = [FUNCTION] * 3
-    read = dataset.make(functions, base, seed=1, workers=1, on_part=lambda _: None)
+    read = dataset.make(functions, BASE, seed=1, workers=1, on_part=lambda _: None)
     said: list[int] = []
     finish.drilled(
-        base,
+        BASE,
         tmp_path / "out",
         functions,
         read,
@@ -197,7 +205,7 @@ def test_a_round_plays_learns_and_writes_another_model(tmp_path: Path) -> None:
         device=torch.device("cpu"),
         on_progress=lambda done, _note: said.append(done),
     )
-    before, after = checkpoint.load(base).state_dict(), checkpoint.load(tmp_path / "out").state_dict()
+    before, after = checkpoint.load(BASE).state_dict(), checkpoint.load(tmp_path / "out").state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert all(bool(torch.isfinite(weight).all()) for weight in after.values())
     assert said[0] == 3 and sum(said[1:]) <= 3  # episodes played, then lessons read

@@ -1,9 +1,9 @@
-"""Drill: the base plays on sound functions and learns which of its own edits the editor takes, and at which token not.
+"""Drill: the base plays on sound functions and learns which tokens the editor cannot take, and nothing else.
 
 Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
 the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. What no single token decides is learnt from whole edits: those that were
-accepted and new in their episode are imitated, those that change nothing or repeat an edit are made less likely.
+that the base edits as variously as before. No single token makes an edit that changes nothing: but the probability of
+a replacement that equals its snippet is a product that can be computed for any edit, and the loss is -log of the rest.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -11,7 +11,6 @@ The functions hold no bug and test runs answer at random, so nothing here says w
 from __future__ import annotations
 
 import asyncio
-import math
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +36,7 @@ from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
 from repodojo.inference.toolcalls import RawCall
 from repodojo.train.pretrain import loop
-from repodojo.train.pretrain.copying import Vocabulary, span_of, spots
+from repodojo.train.pretrain.copying import Vocabulary, spots, start_of
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import PLAY, STEP, Transcripts, batches, end_with_parent
 from repodojo.train.pretrain.loop import Schedule
@@ -45,24 +44,34 @@ from repodojo.train.pretrain.objective import Objective, rows
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_of, exercise
 
 PART = 64  # episodes that one engine plays at once
-WHOLE = 0.3  # weight of whole edits beside wrong tokens
-LIKELY = math.log(0.2)  # less likely tokens of a useless edit are left alone: pushed down, they took all others along
+SURE = 0.95  # -log(1 - p) is bounded by taking this share of p: one sure edit must not outweigh all others
+END = '"}}'  # what ends a replacement
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """An episode's tokens, the spots within its edits, and what became of each edit.
+    """An episode's tokens and the spots within its edits.
 
     ids [L]; at [S]: indices of spots; right [S, V / 8]: the tokens that were right there, as packed bits;
-    edits [E, 2]: first token and end of each edit; worth [E]: 1 for an edit that was accepted and new, -1 for one that
-    changes nothing or was made before, 0 where a token was wrong
+    whole [E, 2]: of each edit whose snippet is right throughout, where it begins and where its replacement does;
+    tried, accepted: edits, and how many of them the editor took
     """
 
     ids: NDArray[np.int64]
     at: NDArray[np.int64]
     right: NDArray[np.uint8]
-    edits: NDArray[np.int64]
-    worth: NDArray[np.float32]
+    whole: NDArray[np.int64]
+    tried: int
+    accepted: int
+
+    def copied(self, number: int, end: int) -> tuple[NDArray[np.int64], int]:
+        """Tokens up to where edit `number` would have ended with its snippet as replacement, and where that begins.
+
+        end: the token that ends a replacement
+        """
+        snippet, replacement = self.whole[number]
+        again = self.ids[snippet : replacement - 1]  # the one between closes the snippet
+        return np.concatenate([self.ids[:replacement], again, [end]]), int(replacement)
 
 
 def sample(
@@ -117,7 +126,7 @@ async def lesson(played: Played, task: Task, box: OneFile, tools: Toolset, words
         for call, result in zip(turn.calls, turn.results, strict=False):
             if _replaces(call):
                 path = str(call.arguments.get("path") or context.view.path)
-                notes.judge(turn, call, not result.error, box.files.get(path, b"").decode(), context.view)
+                notes.judge(turn, not result.error, box.files.get(path, b"").decode(), context.view)
             if call.name == "editor":
                 tool, arguments = tools.check(RawCall(call.name, call.arguments))
                 await tools.run(tool, arguments, context)
@@ -133,34 +142,36 @@ class _Notes:
         self.ids: list[int] = []
         self.at: list[int] = []
         self.right: list[NDArray[np.uint8]] = []
-        self.edits: list[tuple[int, int]] = []
-        self.worth: list[float] = []
-        self.tried: set[tuple[str, str]] = set()
+        self.whole: list[tuple[int, int]] = []
+        self.tried = self.accepted = 0
         self.written = 0  # edits of this turn
 
     def hear(self, ids: Sequence[int]) -> None:
         self.ids += ids
         self.written = 0
 
-    def judge(self, turn: Turn, call: ToolCall, accepted: bool, text: str, view: View) -> None:
-        span = span_of(turn.action_ids, self.written, self.words)
+    def judge(self, turn: Turn, accepted: bool, text: str, view: View) -> None:
+        start = start_of(turn.action_ids, self.written, self.words)
         self.written += 1
-        edit = str(call.arguments.get("old_str")), str(call.arguments.get("new_str"))
-        if span is not None:
-            found = list(spots(turn.action_ids, span[0], text, view, self.words))
-            self.at += [len(self.ids) + spot.at for spot in found]
-            self.right += [np.packbits(spot.right) for spot in found]
-            self.edits.append((len(self.ids) + span[0], len(self.ids) + span[1]))
-            copied = all(spot.right[turn.action_ids[spot.at]] for spot in found)
-            self.worth.append(1.0 if accepted and edit not in self.tried else -1.0 if copied else 0.0)
-        self.tried.add(edit)
+        self.tried += 1
+        self.accepted += accepted
+        if start is None:
+            return
+        found = list(spots(turn.action_ids, start, text, view, self.words))
+        self.at += [len(self.ids) + spot.at for spot in found]
+        self.right += [np.packbits(spot.right) for spot in found]
+        if (
+            found
+            and found[-1].right[turn.action_ids[found[-1].at]]
+            and self.words.closes(turn.action_ids[found[-1].at])
+        ):
+            self.whole.append((len(self.ids) + start, len(self.ids) + found[-1].at + 1))
 
     def lesson(self) -> Lesson | None:
         if not self.at:
             return None
-        end = max(end for _, end in self.edits)
-        arrays = np.array(self.at), np.stack(self.right), np.array(self.edits), np.array(self.worth, np.float32)
-        return Lesson(np.array(self.ids[:end]), *arrays)
+        arrays = np.array(self.at), np.stack(self.right), np.array(self.whole, np.int64).reshape(-1, 2)
+        return Lesson(np.array(self.ids[: max(self.at) + 1]), *arrays, self.tried, self.accepted)
 
 
 def _replaces(call: ToolCall) -> bool:
@@ -173,6 +184,7 @@ def train(
     transcripts: Transcripts,
     schedule: Schedule,
     *,
+    end: int,
     mixed: float,
     seed: int,
     device: torch.device,
@@ -180,22 +192,25 @@ def train(
 ) -> int:
     """Each lesson once, in place, beside as many tokens of `transcripts`; the steps done.
 
-    mixed: weight of the transcripts' loss, which keeps what is not drilled
+    end: the token that ends a replacement
+    mixed: weight of the transcripts' loss, which keeps what is not drilled: what is edited, and how
     on_step: lessons done, and the mean over edits of -log P(right tokens throughout) in this step
     """
     decoder.to(device).train()
     optimizers = loop.make_optimizers(decoder, schedule)
     reads = Objective(decoder, schedule.batch_tokens, device)
     chosen = batches(transcripts, tokens=schedule.batch_tokens, seed=seed)
-    groups = list(shuffled(lessons, tokens=schedule.batch_tokens, seed=seed))
+    groups = list(shuffled(lessons, tokens=schedule.batch_tokens // 2, seed=seed))
+    rng = random.Random(seed)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=loop.has_bfloat16(device))
     for step, group in enumerate(groups):
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
+        copies = [one.copied(rng.randrange(len(one.whole)), end) for one in group if len(one.whole)]
         with autocast:
-            wrong, whole = losses(decoder, group, device, tokens=schedule.batch_tokens)
+            wrong, same = losses(decoder, group, copies, device, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
-        (wrong + WHOLE * whole + mixed * read).backward()  # type: ignore[no-untyped-call]
+        (wrong + same + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -205,40 +220,39 @@ def train(
 
 
 def losses(
-    decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0
+    decoder: Decoder,
+    lessons: Sequence[Lesson],
+    copies: Sequence[tuple[NDArray[np.int64], int]],
+    device: torch.device,
+    *,
+    tokens: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Per edit: -log P(right tokens throughout), and -log P of the whole edit times its worth.
+    """Means over edits: -log P(right tokens throughout), and -log(1 - P) of a replacement that equals its snippet.
 
+    copies: tokens of an episode up to such a replacement's end, and where it begins
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
-    length = -(-max(len(one.ids) for one in lessons) // STEP) * STEP
-    count = max(len(lessons), tokens // length)
+    rows_ = [one.ids for one in lessons] + [ids for ids, _ in copies]
+    length = -(-max(map(len, rows_)) // STEP) * STEP
+    count = max(len(rows_), tokens // length)
     ids = torch.zeros(count, length, dtype=torch.long)
-    for row, one in enumerate(lessons):
-        ids[row, : len(one.ids)] = torch.from_numpy(one.ids)
+    for row, one in enumerate(rows_):
+        ids[row, : len(one)] = torch.from_numpy(one)
     flat = ids.view(-1).to(device)
     hidden = decoder.hidden(flat, torch.arange(length).repeat(count).to(device), rows(count, length))
-    edits = sum(len(one.edits) for one in lessons)
     spot_S = np.concatenate([row * length + one.at for row, one in enumerate(lessons)])
     right = np.unpackbits(np.concatenate([one.right for one in lessons]), axis=1, count=decoder.architecture.vocabulary)
-    log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).log_softmax(-1)
-    wrong = -log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1).sum() / edits
-    token_T, worth_T = _worths(lessons, length)
-    at_T = torch.from_numpy(token_T).to(device)
-    log_T = decoder.logits(hidden[at_T - 1]).log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
-    weight_T = torch.from_numpy(worth_T).to(device)
-    weight_T = weight_T.where((weight_T > 0) | (log_T.detach() > LIKELY), 0.0)
-    return wrong, -(log_T * weight_T).sum() / edits
-
-
-def _worths(lessons: Sequence[Lesson], length: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The edits' tokens within rows of `length` [T], and the worth of each one's edit [T]."""
-    spans = [
-        (row * length + np.arange(first, end), np.full(end - first, worth, np.float32))
-        for row, one in enumerate(lessons)
-        for (first, end), worth in zip(one.edits, one.worth, strict=True)
-    ]
-    return np.concatenate([at for at, _ in spans]), np.concatenate([worth for _, worth in spans])
+    log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).float().log_softmax(-1)
+    right_S = log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1)
+    wrong = -right_S.sum() / sum(one.tried for one in lessons)
+    if not copies:
+        return wrong, torch.zeros((), device=device)
+    place = [(len(lessons) + row) * length + np.arange(first, len(one)) for row, (one, first) in enumerate(copies)]
+    at_T = torch.from_numpy(np.concatenate(place)).to(device)
+    log_T = decoder.logits(hidden[at_T - 1]).float().log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
+    of_T = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor([len(each) for each in place])).to(device)
+    p_C = torch.zeros(len(copies), device=device).index_add(0, of_T, log_T).exp()
+    return wrong, -torch.log1p(-SURE * p_C).mean()
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from repodojo.inference import checkpoint
+from repodojo.inference.chat import ChatFormat
 from repodojo.train.pretrain import drill, loop
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import Transcripts
@@ -49,7 +49,7 @@ def drilled(
     lessons = drill.sample(
         model, functions, seed=seed, workers=workers, on_part=lambda done: on_progress(done, "playing")
     )
-    worth = float((np.concatenate([one.worth for one in lessons]) > 0).mean())
+    accepted = sum(one.accepted for one in lessons) / sum(one.tried for one in lessons)
     decoder = checkpoint.load(model)
     gentle = loop.Schedule(
         schedule.tokens,
@@ -64,11 +64,12 @@ def drilled(
         lessons,
         transcripts,
         gentle,
+        end=ChatFormat.load(model).encode(drill.END)[0],
         mixed=finish.mixed,
         seed=seed,
         device=device,
         on_step=lambda done, wrong: on_progress(
-            done, f"{worth:.1%} of edits accepted and new; loss on wrong tokens {wrong:.3f}"
+            done, f"{accepted:.1%} of edits accepted; loss on wrong tokens {wrong:.3f}"
         ),
     )
     checkpoint.save(decoder.cpu(), out, tokenizer=model)
