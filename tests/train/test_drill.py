@@ -120,50 +120,53 @@ TURNS = (
 )
 
 
-async def test_a_lesson_knows_the_token_that_lost_an_edit_and_the_snippets_that_lost_none(
+async def test_a_lesson_knows_the_token_that_lost_an_edit_and_which_replacements_are_barred(
     chat: ChatFormat, words: Vocabulary
 ) -> None:
     made = await lesson(chat, words, TURNS)
     assert (made.tried, made.accepted) == (5, 3)
-    whole = [chat.decode(made.ids[first : end - 1].tolist()) for first, end in made.whole]
-    assert whole == ["value < low", "value < low", "kept = []", "kept = []"]
     right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
     wrong = [int(at) for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
     # By then the text says `value <= low`: ` <` is no token of it, and what follows is not there.
     assert len(wrong) == 2 and wrong[1] == wrong[0] + 1 and chat.decode([int(made.ids[wrong[0]])]) == " <"
-    assert made.whole[0][1] < wrong[0] < made.whole[1][0]
-    ids, first = made.copied(2, chat.encode(drill.END)[0])
-    assert chat.decode(ids.tolist()).endswith('"old_str": "kept = []", "new_str": "kept = []"}}')
-    assert chat.decode(ids[first:].tolist()) == 'kept = []"}}'
+    barred = [made.replaced(number, chat.encode(drill.END)[0]) for number in range(len(made.barred))]
+    assert [chat.decode(ids[first:].tolist()) for ids, first in barred] == [
+        'value < low"}}',
+        'value < low"}}',
+        'value <= low"}}',  # made before
+        'kept = []"}}',
+        'kept = []"}}',  # made before, but that is said already
+    ]
+    assert chat.decode(barred[2][0].tolist()).endswith('"old_str": "value < low", "new_str": "value <= low"}}')
 
 
-async def test_the_loss_teaches_right_tokens_and_replacements_that_differ(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_the_loss_teaches_right_tokens_and_new_replacements(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
-    copies = [made.copied(number, chat.encode(drill.END)[0]) for number in range(len(made.whole))]
+    barred = [made.replaced(number, chat.encode(drill.END)[0]) for number in range(len(made.barred))]
     decoder = checkpoint.load(BASE)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4)
     seen = []
     for _ in range(9):
-        wrong, same = drill.losses(decoder, [made, made], copies, torch.device("cpu"))
-        seen.append((float(wrong.detach()), float(same.detach())))
+        wrong, again = drill.losses(decoder, [made, made], barred, torch.device("cpu"))
+        seen.append((float(wrong.detach()), float(again.detach())))
         optimizer.zero_grad()
-        (wrong + same).backward()  # type: ignore[no-untyped-call]
+        (wrong + again).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert seen[-1][0] < 0.7 * seen[0][0]
     assert seen[-1][1] < 0.7 * seen[0][1]
 
 
-async def test_the_loss_of_a_copy_is_that_of_its_probability(chat: ChatFormat, words: Vocabulary) -> None:
+async def test_the_loss_of_a_barred_replacement_is_that_of_its_probability(chat: ChatFormat, words: Vocabulary) -> None:
     made = await lesson(chat, words, TURNS)
-    ids, first = made.copied(0, chat.encode(drill.END)[0])
+    ids, first = made.replaced(0, chat.encode(drill.END)[0])
     decoder = checkpoint.load(BASE)
     with torch.no_grad():
-        _, same = drill.losses(decoder, [made], [(ids, first)], torch.device("cpu"))
+        _, again = drill.losses(decoder, [made], [(ids, first)], torch.device("cpu"))
         at = torch.from_numpy(ids)
         logits = decoder.logits(decoder.hidden(at, torch.arange(len(at)), attend_lengths([len(at)])))
         log = logits.log_softmax(-1)[:-1].gather(1, at[1:, None])[first - 1 :].sum()
     assert float(log) > -8  # else the next line would hold of anything
-    assert float(same) == pytest.approx(-math.log1p(-drill.SURE * math.exp(float(log))), rel=1e-3)
+    assert float(again) == pytest.approx(-math.log1p(-drill.SURE * math.exp(float(log))), rel=1e-3)
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:

@@ -2,8 +2,9 @@
 
 Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
 the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. No single token makes an edit that changes nothing: but the probability of
-a replacement that equals its snippet is a product that can be computed for any edit, and the loss is -log of the rest.
+that the base edits as variously as before. No single token makes an edit that changes nothing, or one that was made
+before: but the probability of a replacement is a product that can be computed for any edit, so of one that must not be
+(the snippet itself, or what took its place earlier in the episode) the loss is -log(1 - P).
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -46,6 +47,7 @@ from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_
 PART = 64  # episodes that one engine plays at once
 SURE = 0.95  # -log(1 - p) is bounded by taking this share of p: one sure edit must not outweigh all others
 END = '"}}'  # what ends a replacement
+BARRED = 2  # of a lesson's barred replacements, how many a step looks at
 
 
 @dataclass(frozen=True)
@@ -53,25 +55,24 @@ class Lesson:
     """An episode's tokens and the spots within its edits.
 
     ids [L]; at [S]: indices of spots; right [S, V / 8]: the tokens that were right there, as packed bits;
-    whole [E, 2]: of each edit whose snippet is right throughout, where it begins and where its replacement does;
+    barred [B, 3]: where a replacement begins, and the first token and end of what must not be it;
     tried, accepted: edits, and how many of them the editor took
     """
 
     ids: NDArray[np.int64]
     at: NDArray[np.int64]
     right: NDArray[np.uint8]
-    whole: NDArray[np.int64]
+    barred: NDArray[np.int64]
     tried: int
     accepted: int
 
-    def copied(self, number: int, end: int) -> tuple[NDArray[np.int64], int]:
-        """Tokens up to where edit `number` would have ended with its snippet as replacement, and where that begins.
+    def replaced(self, number: int, end: int) -> tuple[NDArray[np.int64], int]:
+        """Tokens up to where an edit would have ended with the `number`-th barred replacement, and where that begins.
 
         end: the token that ends a replacement
         """
-        snippet, replacement = self.whole[number]
-        again = self.ids[snippet : replacement - 1]  # the one between closes the snippet
-        return np.concatenate([self.ids[:replacement], again, [end]]), int(replacement)
+        at, first, last = self.barred[number]
+        return np.concatenate([self.ids[:at], self.ids[first:last], [end]]), int(at)
 
 
 def sample(
@@ -142,7 +143,8 @@ class _Notes:
         self.ids: list[int] = []
         self.at: list[int] = []
         self.right: list[NDArray[np.uint8]] = []
-        self.whole: list[tuple[int, int]] = []
+        self.barred: list[tuple[int, int, int]] = []
+        self.made: dict[tuple[int, ...], list[tuple[int, int]]] = {}  # by snippet, the replacements so far
         self.tried = self.accepted = 0
         self.written = 0  # edits of this turn
 
@@ -160,18 +162,28 @@ class _Notes:
         found = list(spots(turn.action_ids, start, text, view, self.words))
         self.at += [len(self.ids) + spot.at for spot in found]
         self.right += [np.packbits(spot.right) for spot in found]
-        if (
-            found
-            and found[-1].right[turn.action_ids[found[-1].at]]
-            and self.words.closes(turn.action_ids[found[-1].at])
-        ):
-            self.whole.append((len(self.ids) + start, len(self.ids) + found[-1].at + 1))
+        last = found[-1] if found else None
+        if last is not None and last.right[turn.action_ids[last.at]] and self.words.closes(turn.action_ids[last.at]):
+            self._bar(turn.action_ids, start, last.at + 1)
+
+    def _bar(self, ids: Sequence[int], start: int, replacement: int) -> None:
+        """Note what must not be the replacement: the snippet, and what was put in its place before."""
+        before = len(self.ids)
+        made = self.made.setdefault(tuple(ids[start : replacement - 1]), [])
+        sources = [(before + start, before + replacement - 1), *made]
+        self.barred += [(before + replacement, first, last) for first, last in sources]
+        end = next((at for at in range(replacement, len(ids)) if self.words.texts[ids[at]] == END), None)
+        if end is not None and tuple(ids[replacement:end]) not in (self._tokens(ids, *source) for source in sources):
+            made.append((before + replacement, before + end))
+
+    def _tokens(self, ids: Sequence[int], first: int, last: int) -> tuple[int, ...]:
+        return tuple([*self.ids, *ids][first:last])
 
     def lesson(self) -> Lesson | None:
         if not self.at:
             return None
-        arrays = np.array(self.at), np.stack(self.right), np.array(self.whole, np.int64).reshape(-1, 2)
-        return Lesson(np.array(self.ids[: max(self.at) + 1]), *arrays, self.tried, self.accepted)
+        arrays = np.array(self.at), np.stack(self.right), np.array(self.barred, np.int64).reshape(-1, 3)
+        return Lesson(np.array(self.ids), *arrays, self.tried, self.accepted)
 
 
 def _replaces(call: ToolCall) -> bool:
@@ -200,17 +212,17 @@ def train(
     optimizers = loop.make_optimizers(decoder, schedule)
     reads = Objective(decoder, schedule.batch_tokens, device)
     chosen = batches(transcripts, tokens=schedule.batch_tokens, seed=seed)
-    groups = list(shuffled(lessons, tokens=schedule.batch_tokens // 2, seed=seed))
+    groups = list(shuffled(lessons, tokens=schedule.batch_tokens // 3, seed=seed))
     rng = random.Random(seed)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=loop.has_bfloat16(device))
     for step, group in enumerate(groups):
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
-        copies = [one.copied(rng.randrange(len(one.whole)), end) for one in group if len(one.whole)]
+        barred = [one.replaced(number, end) for one in group for number in _some(one, rng)]
         with autocast:
-            wrong, same = losses(decoder, group, copies, device, tokens=schedule.batch_tokens)
+            wrong, again = losses(decoder, group, barred, device, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
-        (wrong + same + mixed * read).backward()  # type: ignore[no-untyped-call]
+        (wrong + again + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -219,20 +231,24 @@ def train(
     return len(groups)
 
 
+def _some(one: Lesson, rng: random.Random) -> list[int]:
+    return rng.sample(range(len(one.barred)), min(BARRED, len(one.barred)))
+
+
 def losses(
     decoder: Decoder,
     lessons: Sequence[Lesson],
-    copies: Sequence[tuple[NDArray[np.int64], int]],
+    barred: Sequence[tuple[NDArray[np.int64], int]],
     device: torch.device,
     *,
     tokens: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Means over edits: -log P(right tokens throughout), and -log(1 - P) of a replacement that equals its snippet.
+    """Means over edits of -log P(right tokens throughout), and over barred replacements of -log(1 - P).
 
-    copies: tokens of an episode up to such a replacement's end, and where it begins
+    barred: tokens of an episode up to such a replacement's end, and where it begins
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
-    rows_ = [one.ids for one in lessons] + [ids for ids, _ in copies]
+    rows_ = [one.ids for one in lessons] + [ids for ids, _ in barred]
     length = -(-max(map(len, rows_)) // STEP) * STEP
     count = max(len(rows_), tokens // length)
     ids = torch.zeros(count, length, dtype=torch.long)
@@ -245,14 +261,14 @@ def losses(
     log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).float().log_softmax(-1)
     right_S = log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1)
     wrong = -right_S.sum() / sum(one.tried for one in lessons)
-    if not copies:
+    if not barred:
         return wrong, torch.zeros((), device=device)
-    place = [(len(lessons) + row) * length + np.arange(first, len(one)) for row, (one, first) in enumerate(copies)]
+    place = [(len(lessons) + row) * length + np.arange(first, len(one)) for row, (one, first) in enumerate(barred)]
     at_T = torch.from_numpy(np.concatenate(place)).to(device)
     log_T = decoder.logits(hidden[at_T - 1]).float().log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
-    of_T = torch.repeat_interleave(torch.arange(len(copies)), torch.tensor([len(each) for each in place])).to(device)
-    p_C = torch.zeros(len(copies), device=device).index_add(0, of_T, log_T).exp()
-    return wrong, -torch.log1p(-SURE * p_C).mean()
+    of_T = torch.repeat_interleave(torch.arange(len(barred)), torch.tensor([len(each) for each in place])).to(device)
+    p_B = torch.zeros(len(barred), device=device).index_add(0, of_T, log_T).exp()
+    return wrong, -torch.log1p(-SURE * p_B).mean()
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:
