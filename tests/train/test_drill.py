@@ -1,7 +1,8 @@
-"""The drill: which tokens the editor could still have taken, what changes nothing, and that the loss teaches both."""
+"""The drill: which tokens can still make an edit, what a lesson holds, and that the loss teaches it."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Sequence
@@ -14,19 +15,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repodojo.agent.loop import play
+from repodojo.agent.loop import Played, play
 from repodojo.agent.policy import ScriptedPolicy
 from repodojo.agent.scripted.edits import Listing
-from repodojo.agent.scripted.scripts import replace
+from repodojo.agent.scripted.scripts import UNDO
 from repodojo.agent.tools import default_tools
-from repodojo.agent.tools.base import View
-from repodojo.agent.tools.editor import EditError, find_once
 from repodojo.inference import checkpoint
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.decoder import attend_lengths
 from repodojo.inference.toolcalls import render
 from repodojo.train.pretrain import dataset, drill, finish, loop
-from repodojo.train.pretrain.copying import Vocabulary, spots, start_of
+from repodojo.train.pretrain.copying import Edits, Words
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import LIMITS
 from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, box_of, exercise
@@ -50,146 +49,118 @@ def chat() -> ChatFormat:
 
 
 @pytest.fixture(scope="module")
-def words(chat: ChatFormat) -> Vocabulary:
-    return Vocabulary(chat.tokenizer)
+def words(chat: ChatFormat) -> Words:
+    return Words(chat)
 
 
-def right_until(chat: ChatFormat, words: Vocabulary, old: str, new: str = "pass") -> tuple[int, int, list[bool]]:
-    """Tokens of the snippet with its closing one, the spots given, and whether the sampled token was right at each."""
-    ids = chat.encode(render("editor", {"command": "str_replace", "old_str": old, "new_str": new}))
-    start = start_of(ids, 0, words)
-    assert start is not None and chat.decode(ids[start:]).startswith(old)
-    found = list(spots(ids, start, CODE, View("pkg/clip.py"), words))
-    return len(chat.encode(old)) + 1, len(found), [spot.possible for spot in found]
+def walk(words: Words, old: str, new: str) -> tuple[list[str], bool]:
+    """The tokens of an edit that have a spot, and whether all of its tokens were right."""
+    ids = words.chat.encode(render("editor", {"command": "str_replace", "old_str": old, "new_str": new}))
+    ((start, _),) = words.starts(ids)
+    found = Edits(CODE, words).spots(ids, start)
+    right = [ids[spot.at] in spot.right for spot in found]
+    assert right[:-1] == [True] * (len(right) - 1)  # it ends at the first that is not
+    return [words.texts[ids[spot.at]] for spot in found], right[-1] and found[-1].at + 1 == words.end(ids, start)
 
 
-def accepted(old: str) -> bool:
-    try:
-        find_once(CODE, old, View())
-    except EditError:
-        return False
-    return True
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_explorers_own_edits_are_right_throughout(words: Words, seed: int) -> None:
+    drawn = Listing(CODE).draw(random.Random(seed))
+    assert drawn is not None
+    tokens, right = walk(words, drawn.old, drawn.new)
+    assert right and "".join(tokens) == f'{drawn.old}", "new_str": "{drawn.new}"}}}}'
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(CODE)), st.integers(1, 40), st.sampled_from(["", "x", " low", "]"]))
-def test_all_tokens_are_right_exactly_where_the_editor_accepts(
-    chat: ChatFormat, words: Vocabulary, start: int, length: int, slip: str
-) -> None:
+def test_what_the_editor_refuses_is_right_nowhere(words: Words, start: int, length: int, slip: str) -> None:
     old = CODE[start : start + length].split("\n", maxsplit=1)[0] + slip
-    if not old:
-        return
-    tokens, given_, right = right_until(chat, words, old)
-    if accepted(old):
-        assert all(right) and given_ == tokens
-    else:
-        # Up to the token that lost it, or to where only a line break could follow, which no single token writes.
-        assert right[:-1] == [True] * (len(right) - 1) and (not right[-1] or given_ < tokens)
+    refused = CODE.count(old) != 1
+    for new in (old, old + " + 1", "pass"):
+        if old and (refused or new == old):
+            assert not walk(words, old, new)[1]
 
 
-def test_a_snippet_that_stands_twice_is_wrong_where_it_closes_too_soon(chat: ChatFormat, words: Vocabulary) -> None:
-    tokens, given_, right = right_until(chat, words, "if value")
-    assert given_ == tokens and right == [True] * (tokens - 1) + [False]
-    assert all(right_until(chat, words, "if value <")[2])
+def test_the_token_that_lost_an_edit_is_the_last_of_its_spots(words: Words) -> None:
+    assert walk(words, "if value <= low", "if value < low")[0][-1] == " <="
+    assert walk(words, "if value", "if not value")[0][-1] == '", "new_str": "'  # too soon: it stands twice
+    tokens, right = walk(words, "if value <", "if value <")
+    assert tokens[-1] == " <" and tokens.count(" <") == 2 and not right  # only another sign makes it an edit
 
 
-async def lesson(chat: ChatFormat, words: Vocabulary, turns: Sequence[str]) -> drill.Lesson:
+def played(chat: ChatFormat, turns: Sequence[str]) -> Played:
     rng = random.Random(1)
     task = exercise(FUNCTION, rng)
-    box, tools = box_of(FUNCTION, task, rng), default_tools(OBSERVATION_CHARS)
     said = iter(turns)
     policy = ScriptedPolicy("script", lambda _: lambda _texts: next(said), chat)
-    played = await play(task, policy.actor(0), box, chat, tools=tools, limits=LIMITS)
-    box.files = dict(box.base)
-    made = await drill.lesson(played, task, box, tools, words)
-    assert made is not None
-    return made
+    box, tools = box_of(FUNCTION, task, rng), default_tools(OBSERVATION_CHARS)
+    return asyncio.run(play(task, policy.actor(0), box, chat, tools=tools, limits=LIMITS))
 
 
 def edit(old: str, new: str) -> str:
     return render("editor", {"command": "str_replace", "old_str": old, "new_str": new})
 
 
-UNDO, SUBMIT = render("editor", {"command": "undo"}), render("submit", {})
+SUBMIT = render("submit", {})
 TURNS = (
-    edit("value < low", "value <= low") + "\n" + edit("value < low", "value > low"),  # the second finds it changed
-    UNDO + "\n" + edit("value < low", "value <= low"),  # accepted, but not new
-    UNDO + "\n" + edit("kept = []", "kept = []"),
-    edit("kept = []", "kept = [0]"),
+    edit("if value <", "if value <=") + "\n" + edit("if value >", "if value >="),  # the first stands: not looked at
+    UNDO + "\n" + UNDO + "\n" + edit("if value <", "if value <="),  # made before
+    UNDO + "\n" + edit("if value <", "if value >"),
+    UNDO + "\n" + edit("if value >", "if value <").replace('"}}', " 1 1 1"),  # without an end
     SUBMIT,
 )
 
 
-async def test_a_lesson_knows_the_token_that_lost_an_edit_and_which_replacements_are_barred(
-    chat: ChatFormat, words: Vocabulary
-) -> None:
-    made = await lesson(chat, words, TURNS)
-    assert (made.tried, made.accepted) == (5, 3)
-    right = np.unpackbits(made.right, axis=1, count=len(words)).astype(bool)
-    wrong = [int(at) for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
-    # By then the text says `value <= low`: ` <` is no token of it, and what follows is not there.
-    assert len(wrong) == 2 and wrong[1] == wrong[0] + 1 and chat.decode([int(made.ids[wrong[0]])]) == " <"
-    barred = [made.replaced(number, chat.encode(drill.END)[0]) for number in range(len(made.barred))]
-    assert [chat.decode(ids[first:].tolist()) for ids, first in barred] == [
-        'value < low"}}',
-        'value < low"}}',
-        'value <= low"}}',  # made before
-        'kept = []"}}',
-        'kept = []"}}',  # made before, but that is said already
-    ]
-    assert chat.decode(barred[2][0].tolist()).endswith('"old_str": "value < low", "new_str": "value <= low"}}')
+def wrong_tokens(made: drill.Lesson, words: Words) -> list[str]:
+    right = np.unpackbits(made.right, axis=1, count=len(words.texts)).astype(bool)
+    return [words.texts[made.ids[at]] for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
 
 
-async def test_the_loss_teaches_right_tokens_and_new_replacements(chat: ChatFormat, words: Vocabulary) -> None:
-    made = await lesson(chat, words, TURNS)
-    barred = [made.replaced(number, chat.encode(drill.END)[0]) for number in range(len(made.barred))]
+def test_a_lesson_holds_what_lost_an_edit_repeated_one_or_never_ended_it(chat: ChatFormat, words: Words) -> None:
+    made = drill.lesson(played(chat, TURNS), CODE, words)
+    assert made is not None and (made.tried, made.accepted) == (4, 4)
+    text = chat.decode(made.ids.tolist())
+    assert text.count("old_str") == 5 and len(made.at) == len(set(made.at.tolist()))
+    assert wrong_tokens(made, words) == [" <=", " 1"]  # made before; an end should have come
+
+
+def test_the_loss_teaches_right_tokens(chat: ChatFormat, words: Words) -> None:
+    made = drill.lesson(played(chat, TURNS), CODE, words)
+    assert made is not None
     decoder = checkpoint.load(BASE)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4)
     seen = []
-    for _ in range(9):
-        wrong, again = drill.losses(decoder, [made, made], barred, torch.device("cpu"))
-        seen.append((float(wrong.detach()), float(again.detach())))
+    for _ in range(6):
+        wrong = drill.loss(decoder, [made, made], torch.device("cpu"))
+        seen.append(float(wrong.detach()))
         optimizer.zero_grad()
-        (wrong + again).backward()  # type: ignore[no-untyped-call]
+        wrong.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert seen[-1][0] < 0.7 * seen[0][0]
-    assert seen[-1][1] < 0.7 * seen[0][1]
+    assert seen[-1] < 0.7 * seen[0]
 
 
-async def test_the_loss_of_a_barred_replacement_is_that_of_its_probability(chat: ChatFormat, words: Vocabulary) -> None:
-    made = await lesson(chat, words, TURNS)
-    ids, first = made.replaced(0, chat.encode(drill.END)[0])
-    decoder = checkpoint.load(BASE)
+def test_the_loss_is_that_of_the_right_tokens_together(chat: ChatFormat, words: Words) -> None:
+    made = drill.lesson(played(chat, TURNS), CODE, words)
+    assert made is not None
+    decoder, at = checkpoint.load(BASE), torch.from_numpy(made.ids)
+    right = np.unpackbits(made.right, axis=1, count=len(words.texts)).astype(bool)
     with torch.no_grad():
-        _, again = drill.losses(decoder, [made], [(ids, first)], torch.device("cpu"))
-        at = torch.from_numpy(ids)
-        logits = decoder.logits(decoder.hidden(at, torch.arange(len(at)), attend_lengths([len(at)])))
-        log = logits.log_softmax(-1)[:-1].gather(1, at[1:, None])[first - 1 :].sum()
-    assert float(log) > -8  # else the next line would hold of anything
-    assert float(again) == pytest.approx(-math.log1p(-drill.SURE * math.exp(float(log))), rel=1e-3)
+        found = drill.loss(decoder, [made, made], torch.device("cpu"), tokens=2048)
+        p = decoder.logits(decoder.hidden(at, torch.arange(len(at)), attend_lengths([len(at)]))).softmax(-1)
+    sums = [float(p[spot - 1][torch.from_numpy(row)].sum()) for spot, row in zip(made.at, right, strict=True)]
+    assert float(found) == pytest.approx(-sum(map(math.log, sums)) / made.tried, rel=1e-4)
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:
     def of(length: int) -> drill.Lesson:
         blank = np.zeros(1, np.int64)
-        return drill.Lesson(np.zeros(length, np.int64), blank, blank.astype(np.uint8), blank, 1, 1)
+        return drill.Lesson(np.zeros(length, np.int64), blank, blank.astype(np.uint8), 1, 1)
 
     lessons = [of(length) for length in (100, 700, 130, 650, 90, 400, 1000)]
     groups = list(drill.shuffled(lessons, tokens=1400, seed=3))
     assert sorted(len(one.ids) for group in groups for one in group) == sorted(len(one.ids) for one in lessons)
     assert all(len(group) * max(len(one.ids) for one in group) <= 1400 for group in groups)
-
-
-def test_the_explorers_own_edits_are_right_throughout(chat: ChatFormat, words: Vocabulary) -> None:
-    rng = random.Random(5)
-    listing = Listing(CODE)
-    for _ in range(40):
-        drawn = listing.draw(rng)
-        assert drawn is not None
-        ids = chat.encode(replace(drawn))
-        start = start_of(ids, 0, words)
-        assert start is not None
-        assert all(spot.right[ids[spot.at]] for spot in spots(ids, start, CODE, View(), words))
 
 
 def test_a_round_plays_learns_and_writes_another_model(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-"""Drill: the base plays on sound functions and learns which tokens the editor cannot take, and nothing else.
+"""Drill: the base plays on sound functions and learns which of its tokens no edit of the explorer goes on with.
 
 Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
 the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. No single token makes an edit that changes nothing, or one that was made
-before: but the probability of a replacement is a product that can be computed for any edit, so of one that must not be
-(the snippet itself, or what took its place earlier in the episode) the loss is -log(1 - P).
+that the base edits as variously as before. An edit that was made before in the episode is right nowhere.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -27,27 +25,22 @@ from torch import Tensor
 from repodojo.agent.focus import retrieve
 from repodojo.agent.loop import Played, play
 from repodojo.agent.policy import ModelPolicy
-from repodojo.agent.tools import ToolContext, default_tools
-from repodojo.agent.tools.base import View
-from repodojo.agent.tools.toolset import Toolset
+from repodojo.agent.scripted.scripts import UNDO
+from repodojo.agent.tools import default_tools
 from repodojo.core.errors import SourceError
-from repodojo.core.records import Task, ToolCall, Turn
+from repodojo.core.records import Turn
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
-from repodojo.inference.toolcalls import RawCall
 from repodojo.train.pretrain import loop
-from repodojo.train.pretrain.copying import Vocabulary, spots, start_of
+from repodojo.train.pretrain.copying import Edits, Words
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import PLAY, STEP, Transcripts, batches, end_with_parent
 from repodojo.train.pretrain.loop import Schedule
 from repodojo.train.pretrain.objective import Objective, rows
-from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, OneFile, box_of, exercise
+from repodojo.train.pretrain.transcripts import OBSERVATION_CHARS, box_of, exercise
 
 PART = 64  # episodes that one engine plays at once
-SURE = 0.95  # -log(1 - p) is bounded by taking this share of p: one sure edit must not outweigh all others
-END = '"}}'  # what ends a replacement
-BARRED = 2  # of a lesson's barred replacements, how many a step looks at
 
 
 @dataclass(frozen=True)
@@ -55,24 +48,14 @@ class Lesson:
     """An episode's tokens and the spots within its edits.
 
     ids [L]; at [S]: indices of spots; right [S, V / 8]: the tokens that were right there, as packed bits;
-    barred [B, 3]: where a replacement begins, and the first token and end of what must not be it;
     tried, accepted: edits, and how many of them the editor took
     """
 
     ids: NDArray[np.int64]
     at: NDArray[np.int64]
     right: NDArray[np.uint8]
-    barred: NDArray[np.int64]
     tried: int
     accepted: int
-
-    def replaced(self, number: int, end: int) -> tuple[NDArray[np.int64], int]:
-        """Tokens up to where an edit would have ended with the `number`-th barred replacement, and where that begins.
-
-        end: the token that ends a replacement
-        """
-        at, first, last = self.barred[number]
-        return np.concatenate([self.ids[:at], self.ids[first:last], [end]]), int(at)
 
 
 def sample(
@@ -98,7 +81,7 @@ def _part(job: tuple[Path, Sequence[Function], int]) -> list[Lesson]:
 
 async def _play_all(model: Path, functions: Sequence[Function], seed: int) -> list[Lesson]:
     chat = ChatFormat.load(model)
-    words = Vocabulary(chat.tokenizer)
+    words = Words(chat)
     engine = Engine(model, max_context=PLAY.max_context, max_rows=PART)
     policy = ModelPolicy("base", engine, chat)
     tools = default_tools(OBSERVATION_CHARS)
@@ -109,28 +92,24 @@ async def _play_all(model: Path, functions: Sequence[Function], seed: int) -> li
         box = box_of(function, task, rng)
         played = await play(task, policy.actor(rng.randrange(1 << 62)), box, chat, tools=tools, limits=PLAY)
         box.files = dict(box.base)
-        return await lesson(played, task, box, tools, words)
+        listing = await retrieve(box, task.focus)
+        return lesson(played, listing.text, words) if listing else None
 
     made = await asyncio.gather(*(one(i, function) for i, function in enumerate(functions)))
     await engine.aclose()
     return [one for one in made if one is not None]
 
 
-async def lesson(played: Played, task: Task, box: OneFile, tools: Toolset, words: Vocabulary) -> Lesson | None:
-    """What an episode teaches, found by playing it again in a fresh box; None where it tried no edit."""
-    listing = await retrieve(box, task.focus)
-    context = ToolContext(task, box)
-    context.view = listing.view if listing else context.view
-    notes = _Notes(words)
+def lesson(played: Played, code: str, words: Words) -> Lesson | None:
+    """What an episode on the listing `code` teaches; None where it tried no edit.
+
+    Edits count that were made while none stood, for the listing is what they are copied from; those of malformed
+    turns too, for a snippet without an end is why most of them are malformed.
+    """
+    notes = _Notes(Edits(code, words))
     for turn in played.turns:
         notes.hear(turn.observation_ids)
-        for call, result in zip(turn.calls, turn.results, strict=False):
-            if _replaces(call):
-                path = str(call.arguments.get("path") or context.view.path)
-                notes.judge(turn, not result.error, box.files.get(path, b"").decode(), context.view)
-            if call.name == "editor":
-                tool, arguments = tools.check(RawCall(call.name, call.arguments))
-                await tools.run(tool, arguments, context)
+        notes.judge(turn)
         notes.hear(turn.action_ids)
     return notes.lesson()
 
@@ -138,56 +117,51 @@ async def lesson(played: Played, task: Task, box: OneFile, tools: Toolset, words
 class _Notes:
     """A lesson in the making."""
 
-    def __init__(self, words: Vocabulary) -> None:
-        self.words = words
+    def __init__(self, edits: Edits) -> None:
+        self.edits = edits
         self.ids: list[int] = []
         self.at: list[int] = []
         self.right: list[NDArray[np.uint8]] = []
-        self.barred: list[tuple[int, int, int]] = []
-        self.made: dict[tuple[int, ...], list[tuple[int, int]]] = {}  # by snippet, the replacements so far
         self.tried = self.accepted = 0
-        self.written = 0  # edits of this turn
+        self.standing = 0  # edits that were not undone
 
     def hear(self, ids: Sequence[int]) -> None:
         self.ids += ids
-        self.written = 0
 
-    def judge(self, turn: Turn, accepted: bool, text: str, view: View) -> None:
-        start = start_of(turn.action_ids, self.written, self.words)
-        self.written += 1
-        self.tried += 1
-        self.accepted += accepted
-        if start is None:
+    def judge(self, turn: Turn) -> None:
+        starts = self.edits.words.starts(turn.action_ids)
+        if turn.format_error:
+            for start, before in starts[:1]:
+                self._look(turn.action_ids, start, self.standing - before.count(UNDO))
             return
-        found = list(spots(turn.action_ids, start, text, view, self.words))
+        for call, result in zip(turn.calls, turn.results, strict=False):
+            command = call.arguments.get("command") if call.name == "editor" else ""
+            if command == "str_replace":
+                self.tried += 1
+                self.accepted += not result.error
+                if starts:
+                    self._look(turn.action_ids, starts.pop(0)[0], self.standing)
+            self.standing += (command == "str_replace") - (command == "undo") if not result.error else 0
+
+    def _look(self, ids: Sequence[int], start: int, standing: int) -> None:
+        if standing > 0:
+            return
+        found = self.edits.spots(ids, start)
         self.at += [len(self.ids) + spot.at for spot in found]
-        self.right += [np.packbits(spot.right) for spot in found]
-        last = found[-1] if found else None
-        if last is not None and last.right[turn.action_ids[last.at]] and self.words.closes(turn.action_ids[last.at]):
-            self._bar(turn.action_ids, start, last.at + 1)
-
-    def _bar(self, ids: Sequence[int], start: int, replacement: int) -> None:
-        """Note what must not be the replacement: the snippet, and what was put in its place before."""
-        before = len(self.ids)
-        made = self.made.setdefault(tuple(ids[start : replacement - 1]), [])
-        sources = [(before + start, before + replacement - 1), *made]
-        self.barred += [(before + replacement, first, last) for first, last in sources]
-        end = next((at for at in range(replacement, len(ids)) if self.words.texts[ids[at]] == END), None)
-        if end is not None and tuple(ids[replacement:end]) not in (self._tokens(ids, *source) for source in sources):
-            made.append((before + replacement, before + end))
-
-    def _tokens(self, ids: Sequence[int], first: int, last: int) -> tuple[int, ...]:
-        return tuple([*self.ids, *ids][first:last])
+        self.right += [np.packbits(_one_hot(spot.right, len(self.edits.words.texts))) for spot in found]
+        self.edits.made(ids, start)
 
     def lesson(self) -> Lesson | None:
         if not self.at:
             return None
-        arrays = np.array(self.at), np.stack(self.right), np.array(self.barred, np.int64).reshape(-1, 3)
-        return Lesson(np.array(self.ids), *arrays, self.tried, self.accepted)
+        ids = np.array(self.ids[: max(self.at) + 1])
+        return Lesson(ids, np.array(self.at), np.stack(self.right), self.tried, self.accepted)
 
 
-def _replaces(call: ToolCall) -> bool:
-    return call.name == "editor" and call.arguments.get("command") == "str_replace"
+def _one_hot(tokens: Sequence[int], size: int) -> NDArray[np.bool_]:
+    found = np.zeros(size, np.bool_)
+    found[list(tokens)] = True
+    return found
 
 
 def train(
@@ -196,7 +170,6 @@ def train(
     transcripts: Transcripts,
     schedule: Schedule,
     *,
-    end: int,
     mixed: float,
     seed: int,
     device: torch.device,
@@ -204,7 +177,6 @@ def train(
 ) -> int:
     """Each lesson once, in place, beside as many tokens of `transcripts`; the steps done.
 
-    end: the token that ends a replacement
     mixed: weight of the transcripts' loss, which keeps what is not drilled: what is edited, and how
     on_step: lessons done, and the mean over edits of -log P(right tokens throughout) in this step
     """
@@ -212,17 +184,15 @@ def train(
     optimizers = loop.make_optimizers(decoder, schedule)
     reads = Objective(decoder, schedule.batch_tokens, device)
     chosen = batches(transcripts, tokens=schedule.batch_tokens, seed=seed)
-    groups = list(shuffled(lessons, tokens=schedule.batch_tokens // 3, seed=seed))
-    rng = random.Random(seed)
+    groups = list(shuffled(lessons, tokens=schedule.batch_tokens, seed=seed))
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=loop.has_bfloat16(device))
     for step, group in enumerate(groups):
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
-        barred = [one.replaced(number, end) for one in group for number in _some(one, rng)]
         with autocast:
-            wrong, again = losses(decoder, group, barred, device, tokens=schedule.batch_tokens)
+            wrong = loss(decoder, group, device, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
-        (wrong + again + mixed * read).backward()  # type: ignore[no-untyped-call]
+        (wrong + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -231,44 +201,23 @@ def train(
     return len(groups)
 
 
-def _some(one: Lesson, rng: random.Random) -> list[int]:
-    return rng.sample(range(len(one.barred)), min(BARRED, len(one.barred)))
+def loss(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0) -> Tensor:
+    """Mean over edits of -log P(right tokens throughout).
 
-
-def losses(
-    decoder: Decoder,
-    lessons: Sequence[Lesson],
-    barred: Sequence[tuple[NDArray[np.int64], int]],
-    device: torch.device,
-    *,
-    tokens: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Means over edits of -log P(right tokens throughout), and over barred replacements of -log(1 - P).
-
-    barred: tokens of an episode up to such a replacement's end, and where it begins
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
-    rows_ = [one.ids for one in lessons] + [ids for ids, _ in barred]
-    length = -(-max(map(len, rows_)) // STEP) * STEP
-    count = max(len(rows_), tokens // length)
+    length = -(-max(len(one.ids) for one in lessons) // STEP) * STEP
+    count = max(len(lessons), tokens // length)
     ids = torch.zeros(count, length, dtype=torch.long)
-    for row, one in enumerate(rows_):
-        ids[row, : len(one)] = torch.from_numpy(one)
-    flat = ids.view(-1).to(device)
-    hidden = decoder.hidden(flat, torch.arange(length).repeat(count).to(device), rows(count, length))
+    for row, one in enumerate(lessons):
+        ids[row, : len(one.ids)] = torch.from_numpy(one.ids)
+    positions = torch.arange(length).repeat(count).to(device)
+    hidden = decoder.hidden(ids.view(-1).to(device), positions, rows(count, length))
     spot_S = np.concatenate([row * length + one.at for row, one in enumerate(lessons)])
     right = np.unpackbits(np.concatenate([one.right for one in lessons]), axis=1, count=decoder.architecture.vocabulary)
     log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).float().log_softmax(-1)
     right_S = log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1)
-    wrong = -right_S.sum() / sum(one.tried for one in lessons)
-    if not barred:
-        return wrong, torch.zeros((), device=device)
-    place = [(len(lessons) + row) * length + np.arange(first, len(one)) for row, (one, first) in enumerate(barred)]
-    at_T = torch.from_numpy(np.concatenate(place)).to(device)
-    log_T = decoder.logits(hidden[at_T - 1]).float().log_softmax(-1).gather(1, flat[at_T, None])[:, 0]
-    of_T = torch.repeat_interleave(torch.arange(len(barred)), torch.tensor([len(each) for each in place])).to(device)
-    p_B = torch.zeros(len(barred), device=device).index_add(0, of_T, log_T).exp()
-    return wrong, -torch.log1p(-SURE * p_B).mean()
+    return -right_S.sum() / max(sum(one.tried for one in lessons), 1)
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:

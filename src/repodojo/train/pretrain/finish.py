@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from repodojo.inference import checkpoint
-from repodojo.inference.chat import ChatFormat
 from repodojo.train.pretrain import drill, loop
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import Transcripts
@@ -49,7 +48,7 @@ def drilled(
     lessons = drill.sample(
         model, functions, seed=seed, workers=workers, on_part=lambda done: on_progress(done, "playing")
     )
-    accepted = sum(one.accepted for one in lessons) / sum(one.tried for one in lessons)
+    accepted = sum(one.accepted for one in lessons) / max(sum(one.tried for one in lessons), 1)
     decoder = checkpoint.load(model)
     gentle = loop.Schedule(
         schedule.tokens,
@@ -64,7 +63,6 @@ def drilled(
         lessons,
         transcripts,
         gentle,
-        end=ChatFormat.load(model).encode(drill.END)[0],
         mixed=finish.mixed,
         seed=seed,
         device=device,
