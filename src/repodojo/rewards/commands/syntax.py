@@ -64,7 +64,8 @@ def parse(text: str, shell: Shell) -> Parsed:
     root = _parser(shell).parse(data).root_node
     found = list(read[shell](root))
     invoked = tuple(item for item in found if isinstance(item, Invocation))
-    return Parsed(not root.has_error, invoked, frozenset(item for item in found if isinstance(item, str)))
+    closed = shell != "cmd" or text.replace('^"', "").count('"') % 2 == 0  # cmd lets one pass, and means something else
+    return Parsed(closed and not root.has_error, invoked, frozenset(item for item in found if isinstance(item, str)))
 
 
 @cache
