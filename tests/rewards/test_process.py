@@ -171,3 +171,13 @@ def test_process_scores_never_pay_where_correctness_does_not(
 @given(FORMULAS, PARTS, st.sampled_from(sorted(SCORES)))
 def test_a_better_process_is_never_paid_less(formula: Formula, parts: dict[str, float], name: str) -> None:
     assert formula.value(True, {**parts, name: 1.0}) >= formula.value(True, parts)
+
+
+async def test_thrift_counts_failed_calls_and_tokens_beyond_the_target() -> None:
+    call = ToolCall("bash", {"command": "ls"})
+    results = (ToolResult("x"), ToolResult("no", error="timeout"))
+    turns = (Turn((1,), (2,) * 30, (), (), calls=(call, call), results=results), Turn((1,), (2,) * 10, (), ()))
+    trajectory = Trajectory("e", "t", "g", "p", 0, turns, "submit", Verdict(1.0))
+    assert await SCORES["tool_errors"](Work(TASK, {}, {}, trajectory=trajectory)) == 0.5
+    for target, expected in ((10, 0.25), (40, 1.0), (1000, 1.0)):
+        assert await SCORES["tokens"](Work(TASK, {}, {}, trajectory=trajectory, tokens_target=target)) == expected

@@ -120,6 +120,7 @@ def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> Non
         (["rl.recipe=grpo", "rl.max_refills=1"], "rl.max_refills"),
         (["reward.gates={style = 0.5}"], "reward.gates"),
         (["reward.weights={style = 0.1}", "reward.cap=0.3"], "reward.cap"),
+        (["reward.weights={style = 0.1}", "reward.tokens_target=900"], "reward.tokens_target"),
         (["monitor.enabled=false", "monitor.jump=0.2"], "monitor.jump"),
         (["run.stages=rft", "monitor.collapse=0.5"], "monitor.collapse"),
         (["rl.eval_every=0", "monitor.release=person"], "monitor.release"),
@@ -149,6 +150,7 @@ NEEDED = {
     "rollout.finish": ["rollout.redundancy=1"],
     "reward.gates": ["reward.weights={style = 0.1}"],
     "reward.cap": ["reward.weights={style = 0.2, size = 0.2}"],
+    "reward.tokens_target": ["reward.weights={tokens = 0.1}"],
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
 }

@@ -63,3 +63,36 @@ def test_what_was_never_taken_cannot_be_given_back() -> None:
     draws, _ = cursor.take(1)
     with pytest.raises(ValueError, match="never taken"):
         cursor.give_back(draws)
+
+
+WEIGHTS = st.floats(0.1, 5)
+
+
+@given(IDS, st.integers(0, 99), st.data())
+def test_a_weighted_epoch_keeps_its_length_and_gives_each_task_its_share(
+    ids: list[str], seed: int, data: st.DataObject
+) -> None:
+    weights = {task: data.draw(WEIGHTS) for task in ids}
+    draws, _ = TaskCursor.over(ids, seed, weights).take(3 * len(ids))
+    total = sum(weights.values())
+    for start in range(0, len(draws), len(ids)):
+        epoch = [draw.task_id for draw in draws[start : start + len(ids)]]
+        for task in ids:
+            assert abs(epoch.count(task) - len(ids) * weights[task] / total) < 1 + 1e-6
+
+
+@given(IDS, st.integers(0, 99), WEIGHTS)
+def test_equal_weights_change_nothing(ids: list[str], seed: int, weight: float) -> None:
+    assert TaskCursor.over(ids, seed, dict.fromkeys(ids, weight)) == TaskCursor.over(ids, seed)
+
+
+def test_a_weighted_place_is_restored_with_its_weights_alone() -> None:
+    weights = {"a": 3.0, "b": 1.0}
+    draws, cursor = TaskCursor.over("abc", 1, weights).take(5)
+    state = json.loads(json.dumps(cursor.give_back(draws[2:3]).state()))
+    assert TaskCursor.restore("abc", state, weights).take(3)[0][0] == draws[2]
+    for others in (None, {"a": 2.0}):
+        with pytest.raises(RunError, match="task weights"):
+            TaskCursor.restore("abc", state, others)
+    with pytest.raises(RunError, match="task weights"):
+        TaskCursor.restore("abc", TaskCursor.over("abc", 1).state(), weights)

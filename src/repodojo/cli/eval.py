@@ -15,7 +15,8 @@ from repodojo.train import config as configuration
 
 
 def evaluate(
-    store: Annotated[Path, typer.Argument(help="Folder of a task set.")],
+    context: typer.Context,
+    store: Annotated[Path | None, typer.Argument(help="Folder of a task set; none with --commands.")] = None,
     model: Annotated[list[Path] | None, typer.Option("--model", help="Model folder; repeat to compare.")] = None,
     policy: Annotated[list[str] | None, typer.Option("--policy", help="Scripted reference; repeat.")] = None,
     base: Annotated[bool, typer.Option("--base", help="Measure the base that ships with the package.")] = False,
@@ -24,12 +25,33 @@ def evaluate(
     attempts: Annotated[int, typer.Option(help="Episodes a task.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of sampling and of the intervals.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. --set agent.max_turns=8.")] = None,
+    commands: Annotated[bool, typer.Option("--commands", help="Measure terminal commands, not tasks.")] = False,
+    prompts: Annotated[Path | None, typer.Option(help="With --commands: your own prompts (jsonl).")] = None,
+    shell: Annotated[list[str] | None, typer.Option(help="With --commands: bash, powershell or cmd; repeat.")] = None,
+    agent: Annotated[list[str] | None, typer.Option(help="With --commands: a program that answers; repeat.")] = None,
+    run: Annotated[str, typer.Option(help="With --commands: run answers of 'installed' shells, of one, or 'none'.")] = (
+        "installed"
+    ),
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as one JSON object.")] = False,
 ) -> None:
     """Measure models and scripted references on tasks, with 95% intervals clustered by task.
 
     Example: repodojo eval tasks --base --model runs/mine/checkpoints/rl-00040 --policy tested-search
+
+    With --commands: terminal commands in bash, PowerShell and cmd, on prompts that ship with the package. --policy
+    reference gives the answers of the set itself.
+
+    Example: repodojo eval --commands --model MODEL --agent "python my_agent.py"
     """
+    _refuse_idle(context, commands)
+    if commands:
+        from repodojo.cli import eval_commands
+
+        asked = eval_commands.Asked(tuple(model or ()), base, tuple(agent or ()), tuple(policy or ()), seed)
+        eval_commands.evaluate(asked, prompts, tuple(shell or ()), run, tuple(set_ or ()), json_)
+        return
+    if store is None:
+        raise ConfigError("no task set is named", way_out="repodojo eval STORE, or --commands for terminal commands")
     import asyncio
     from dataclasses import asdict
 
@@ -71,6 +93,20 @@ def evaluate(
         for name, values in paid.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
             console.print(f"{name}: {shown}", highlight=False)
+
+
+_OF_TASKS = ("store", "split", "tasks", "attempts")
+_OF_COMMANDS = ("prompts", "shell", "agent", "run")
+
+
+def _refuse_idle(context: typer.Context, commands: bool) -> None:
+    """ConfigError for what was given and would do nothing with, or without, --commands."""
+    for name in _OF_TASKS if commands else _OF_COMMANDS:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            said = name.upper() if name == "store" else f"--{name}"
+            how = "with" if commands else "without"
+            raise ConfigError(f"{said} does nothing {how} --commands", way_out=f"leave out {said} or --commands")
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -127,12 +127,16 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool answered. `error` names the kind of failure ("" where it succeeded), `seconds` is wall-clock."""
+    """What a tool answered. `error` names the kind of failure ("" where it succeeded), `seconds` is wall-clock.
+
+    `exit_code` is the status of a terminal command that ran to its end; None of anything else.
+    """
 
     output: str
     error: str = ""
     seconds: float = 0.0
     tests_run: bool = False
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True)

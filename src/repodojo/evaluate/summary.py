@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repodojo.core.records import Task, Trajectory, Turn
+from repodojo.evaluate.commands.figures import CommandFigures, by_shell
 from repodojo.evaluate.metrics import Interval, mean_interval, pass_at_k
 
 Originals = Callable[[Task], Mapping[str, str]]
@@ -31,6 +32,7 @@ class Row:
     (format_error_rate: of turns; tool_error_rate: of calls that were carried out). `restored` is the share of passing
     episodes whose files equal the original source, None where that is not known. turns and tokens are means an
     episode, tokens counting sampled ones. `counts` maps a task id to (scored, passed).
+    `commands` holds figures of terminal commands by the shell that they were issued for; none where none were.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Row:
     outages: int
     stop_reasons: Mapping[str, int]
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    commands: Mapping[str, CommandFigures] = field(default_factory=dict)
 
 
 def summarise(
@@ -96,6 +99,7 @@ def summarise(
         outages=len(everything) - len(scored),
         stop_reasons=dict(sorted(Counter(t.stop_reason for t in scored).items())),
         counts=counts,
+        commands=by_shell(scored, lambda task: task_of[task].environment.os),
     )
 
 

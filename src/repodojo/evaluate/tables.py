@@ -17,6 +17,13 @@ from repodojo.core.errors import RunError
 from repodojo.evaluate.metrics import Interval
 from repodojo.evaluate.summary import Difference, Row
 
+
+def commands(row: Row) -> str:
+    """`command_accuracy` by shell: "bash 93.1 (120)", in brackets how many were issued; a dash where none were."""
+    found = [f"{shell} {rate(f.command_accuracy)} ({f.issued})" for shell, f in row.commands.items()]
+    return ", ".join(found) or rate(None)
+
+
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("policy", lambda r: r.name),
     ("pass@1", lambda r: rate(r.pass1, r.pass1_ci)),
@@ -26,6 +33,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("restored", lambda r: rate(r.restored)),
     ("tool errors", lambda r: rate(r.tool_error_rate)),
     ("format errors", lambda r: rate(r.format_error_rate)),
+    ("commands", commands),
     ("turns", lambda r: f"{r.turns:.1f}"),
     ("tokens", lambda r: f"{r.tokens:.0f}"),
     ("episodes", lambda r: f"{r.episodes}" + (f" (+{r.outages} outages)" if r.outages else "")),

@@ -20,7 +20,12 @@ from repodojo.rewards.process.work import Work
 
 T = TypeVar("T")
 
-OF_EPISODES = {"parallelism"}  # scores of how it was done, not of what was left behind: never remembered
+OF_EPISODES = {
+    "parallelism",
+    "commands",
+    "tool_errors",
+    "tokens",
+}  # scores of how it was done, not of what was left behind: never remembered
 REMEMBERED = 20_000
 REPOSITORIES = 64
 
@@ -66,8 +71,9 @@ class ComposedReward:
             self._known[key] = await self._of_changes(task, changes, verdict)
         parts = dict(self._known[key])
         timely = OF_EPISODES.intersection(self.formula.process()) if parts["solved"] else set()
+        seen = Work(task, {}, {}, trajectory=trajectory, tokens_target=self.formula.tokens_target)
         for name in sorted(timely):
-            parts[name] = await SCORES[name](Work(task, {}, {}, trajectory=trajectory))
+            parts[name] = await SCORES[name](seen)
         return parts
 
     async def _of_changes(self, task: Task, changes: Mapping[str, bytes | None], verdict: Score) -> dict[str, float]:

@@ -31,6 +31,7 @@ class Formula:
     partial: Mapping[str, float] = field(default_factory=dict)
     partial_cap: float = 0.5
     checks: tuple[Check, ...] = ()
+    tokens_target: int = 1000
 
     @property
     def plain(self) -> bool:

@@ -20,9 +20,35 @@ class Draw:
 
 
 @lru_cache(maxsize=4)
-def _epoch(task_ids: tuple[str, ...], seed: int, epoch: int) -> tuple[str, ...]:
+def _epoch(task_ids: tuple[str, ...], weights: tuple[float, ...], seed: int, epoch: int) -> tuple[str, ...]:
     """The order of one epoch. Sorting by a digest, unlike `random.shuffle`, is the same in every Python version."""
-    return tuple(sorted(task_ids, key=lambda task: hashlib.sha256(f"{seed}:{epoch}:{task}".encode()).digest()))
+    taken = enumerate(_systematic(task_ids, weights, seed, epoch) if weights else task_ids)
+    keyed = [
+        (hashlib.sha256(_key(seed, epoch, task, place if weights else None)).digest(), task) for place, task in taken
+    ]
+    return tuple(task for _, task in sorted(keyed))
+
+
+def _key(seed: int, epoch: int, task: str, place: int | None) -> bytes:
+    """Copies of a task within a weighted epoch stand apart by their place."""
+    return f"{seed}:{epoch}:{task}{'' if place is None else f':{place}'}".encode()
+
+
+def _systematic(task_ids: tuple[str, ...], weights: tuple[float, ...], seed: int, epoch: int) -> list[str]:
+    """As many draws as there are tasks, each task its share of them by weight, rounded up or down by chance.
+
+    Systematic sampling: N points at even distances, begun at a seeded place, over the weights laid end to end. An
+    epoch keeps its length, so that a draw's number still tells its epoch; with equal weights each task comes once.
+    """
+    digest = hashlib.sha256(f"{seed}:{epoch}:weights".encode()).digest()
+    start, step = int.from_bytes(digest[:8]) / 2**64, sum(weights) / len(weights)
+    taken: list[str] = []
+    reached = 0.0
+    for task, weight in zip(task_ids, weights, strict=True):
+        reached += weight / step
+        while len(taken) + start < reached and len(taken) < len(task_ids):
+            taken.append(task)
+    return taken + [task_ids[-1]] * (len(task_ids) - len(taken))  # where rounding left the last point out
 
 
 @dataclass(frozen=True)
@@ -44,16 +70,21 @@ class TaskCursor:
     seed: int
     position: int = 0
     returned: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @classmethod
-    def over(cls, task_ids: Iterable[str], seed: int) -> TaskCursor:
-        """A cursor at the start. The order in which ids are given makes no difference; RunError on none or doubles."""
+    def over(cls, task_ids: Iterable[str], seed: int, weights: Mapping[str, float] | None = None) -> TaskCursor:
+        """A cursor at the start. The order in which ids are given makes no difference; RunError on none or doubles.
+
+        `weights` says how often tasks are drawn relative to each other; one that is not named has weight 1.
+        """
         given = list(task_ids)
         unique = tuple(sorted(set(given)))
         if not unique or len(unique) < len(given):
             cause = "the task set is empty" if not unique else "the task set holds an id twice"
             raise RunError(cause, way_out="make the task set anew")
-        return cls(unique, seed)
+        named = tuple(weights.get(task, 1.0) for task in unique) if weights else ()
+        return cls(unique, seed, weights=named if len(set(named)) > 1 else ())
 
     def take(self, count: int) -> tuple[tuple[Draw, ...], TaskCursor]:
         """The next `count` draws: what was given back, oldest first, then the sequence."""
@@ -76,12 +107,18 @@ class TaskCursor:
             "position": self.position,
             "returned": list(self.returned),
             "tasks": _digest(self.task_ids),
+            **({"weights": _digest([repr(weight) for weight in self.weights])} if self.weights else {}),
         }
 
     @classmethod
-    def restore(cls, task_ids: Sequence[str], state: Mapping[str, Any]) -> TaskCursor:
-        """The cursor that `state` was taken from; RunError where the task set is another one."""
-        start = cls.over(task_ids, int(state["seed"]))
+    def restore(
+        cls, task_ids: Sequence[str], state: Mapping[str, Any], weights: Mapping[str, float] | None = None
+    ) -> TaskCursor:
+        """The cursor that `state` was taken from; RunError where the task set or its weights are others."""
+        start = cls.over(task_ids, int(state["seed"]), weights)
+        if start.state().get("weights") != state.get("weights"):
+            cause = "the task weights are not those this run began with, so its place among the tasks means nothing"
+            raise RunError(cause, way_out="resume with the same file of weights, or start a new run")
         if _digest(start.task_ids) != state["tasks"]:
             raise RunError(
                 "the task set is not the one this run began with, so its place in it means nothing",
@@ -91,7 +128,7 @@ class TaskCursor:
 
     def _task(self, index: int) -> str:
         epoch, place = divmod(index, len(self.task_ids))
-        return _epoch(self.task_ids, self.seed, epoch)[place]
+        return _epoch(self.task_ids, self.weights, self.seed, epoch)[place]
 
 
 def _digest(task_ids: Sequence[str]) -> str:

@@ -74,6 +74,11 @@ RULES = (
         "no reward.weights pay anything beyond 1 that a gate could hold back",
     ),
     Needs(
+        ("reward.tokens_target",),
+        lambda c: "tokens" in {*c.reward.weights, *c.reward.gates},
+        "neither reward.weights nor reward.gates has tokens",
+    ),
+    Needs(
         ("reward.cap",),
         lambda c: sum(c.reward.weights.values()) > c.reward.cap,
         "reward.weights together pay no more than it",

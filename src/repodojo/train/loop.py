@@ -45,8 +45,11 @@ class Training:
         self.tasks: list[Task] = asyncio.run(setup.fitting(run.config, run.config.tasks.split, run.config.tasks.limit))
         ids = [task.id for task in self.tasks]
         state = run.state
+        weights = setup.task_weights(run.config, ids)
         self.cursor = (
-            TaskCursor.restore(ids, state.cursor) if state.cursor else TaskCursor.over(ids, run.config.run.seed)
+            TaskCursor.restore(ids, state.cursor, weights)
+            if state.cursor
+            else TaskCursor.over(ids, run.config.run.seed, weights)
         )
         self.version = state.version
         self.in_flight: dict[str, Draw] = {}
@@ -142,6 +145,7 @@ class Training:
             "tokens_sampled": sum(len(turn.action_ids) for turn in turns) / count,
             "format_error_rate": share([turn.format_error for turn in turns], len(turns)),
             "tool_error_rate": share([result.error for result in results], len(results)),
+            **measure.command_accuracy(scored),
             **measure.part_means(scored, setup.formula(self.config).names()),
         }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from repodojo.core.records import Task, Trajectory
+from repodojo.evaluate.commands.figures import by_shell
 from repodojo.evaluate.summary import Row, summarise
 from repodojo.rollout.orders import MODEL, group_orders
 from repodojo.rollout.pool import WorkerPool
@@ -48,6 +49,12 @@ def part_means(trajectories: Sequence[Trajectory], names: Sequence[str]) -> dict
     """The mean of each part of a composed reward, as `part_NAME`, over the episodes for which it was worked out."""
     known = {name: [t.score.parts[name] for t in trajectories if name in t.score.parts] for name in names}
     return {f"part_{name}": sum(values) / len(values) for name, values in known.items() if values}
+
+
+def command_accuracy(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """`command_accuracy_SHELL` for each shell that commands were issued for; boxes here are Linux."""
+    found = by_shell(trajectories, lambda task_id: "linux")
+    return {f"command_accuracy_{shell}": figures.command_accuracy for shell, figures in found.items()}
 
 
 def mean_reward(trajectories: Sequence[Trajectory]) -> float | None:

@@ -11,7 +11,7 @@ from repodojo.rewards.checks import Check
 
 Stage = Literal["rft", "rl"]
 TrackerName = Literal["jsonl", "tensorboard", "wandb"]
-Process = Literal["style", "reuse", "coupling", "size", "parallelism"]
+Process = Literal["style", "reuse", "coupling", "size", "parallelism", "commands", "tool_errors", "tokens"]
 Intermediate = Literal["hidden", "checks", "compile", "lint"]
 Sign = Literal["tests", "outside", "history", "exit", "background", "jump", "collapse"]
 
@@ -60,6 +60,7 @@ class Tasks(Section):
     store: str = _at("", "folder of a task set; empty lets the command choose")
     split: Literal["train", "dev", "held-out"] = _at("train", "split to train on")
     limit: int = _at(0, "tasks used at most; 0 means all", ge=0)
+    weights: str = _at("", "file of task weights (feedback import): how often each is drawn; empty: all alike")
     max_prompt_tokens: int = _at(640, "tasks with a longer first prompt are left out (tokens)", ge=1)
 
 
@@ -88,6 +89,7 @@ class Reward(Section):
     """What is paid. Without any of it: 1 where the task's tests pass, else 0 (see rewards.formula)."""
 
     checks: Annotated[tuple[Check, ...], Strict(False)] = _at((), "commands that must do what is said of them, too")
+    tokens_target: int = _at(1000, "sampled tokens an episode up to which the process score tokens is 1", gt=0)
     weights: dict[str, float] = _at({}, "process scores that a solved task is paid beyond 1, by weight")
     gates: dict[str, float] = _at({}, "process scores below which a solved task is paid nothing beyond 1")
     cap: float = _at(0.3, "most that all process scores together pay", gt=0)

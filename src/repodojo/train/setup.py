@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.tools import default_tools
+from repodojo.core.codec import from_json
 from repodojo.core.errors import CheckpointError, TaskError
 from repodojo.core.protocols import Limits
 from repodojo.core.records import Split, Task
@@ -42,7 +46,37 @@ def model_path(config: Config) -> Path:
 def check(config: Config) -> None:
     """UserError where the model or the task set that a run would need is not there, before anything is written."""
     architecture(model_path(config))
-    TaskStore(Path(config.tasks.store))
+    store = TaskStore(Path(config.tasks.store))
+    task_weights(config, [task.id for task in store.tasks(config.tasks.split)] if config.tasks.weights else ())
+
+
+def task_weights(config: Config, task_ids: Sequence[str]) -> dict[str, float]:
+    """How often tasks are drawn (tasks.weights); {} where that is not set.
+
+    TaskError where the file is none of `repodojo feedback import`, or names none of the tasks, and so would do nothing.
+    """
+    if not config.tasks.weights:
+        return {}
+    path = Path(config.tasks.weights)
+    way_out = "name a weights.json of `repodojo feedback import`"
+    try:
+        found = from_json(WeightsFile, path.read_text(encoding="utf-8"), where=str(path)).weights
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path} cannot be read: {error}", way_out=way_out) from None
+    if wrong := [task for task, weight in found.items() if not 0 < weight < math.inf]:
+        raise TaskError(f"{path}: the weight of {wrong[0]} is not above 0", way_out=way_out)
+    kept = {task: found[task] for task in task_ids if task in found}
+    if not kept:
+        raise TaskError(f"{path} names none of the {len(task_ids)} tasks", way_out="use the ids of tasks in feedback")
+    return kept
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """weights.json: weight by task id."""
+
+    format: Literal[1]
+    weights: Mapping[str, float]
 
 
 def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
@@ -79,7 +113,7 @@ def rules(config: Config) -> Rules:
 def formula(config: Config) -> Formula:
     """What the configuration pays."""
     r = config.reward
-    return Formula(r.weights, r.gates, r.cap, r.partial, r.partial_cap, r.checks)
+    return Formula(r.weights, r.gates, r.cap, r.partial, r.partial_cap, r.checks, r.tokens_target)
 
 
 def open_pool(config: Config, model: Path | None = None) -> WorkerPool:

@@ -47,7 +47,8 @@ class Bash:
         elif result.exit_code and not visible:
             lines.append(f"[exit code {result.exit_code}]")
         error = result.ended if result.ended in NOTES else ""
-        return ToolResult("\n".join(lines) or "[no output]", error, tests_run=visible)
+        status = result.exit_code if result.ended == "exit" else None
+        return ToolResult("\n".join(lines) or "[no output]", error, tests_run=visible, exit_code=status)
 
     async def _visible(self, command: str, context: ToolContext) -> ExecResult:
         """The same source gives the same output: validation dropped every task whose tests flicker."""

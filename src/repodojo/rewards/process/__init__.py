@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from repodojo.rewards.process import coupling, parallelism, reuse, size, style
+from repodojo.rewards.process import commands, coupling, parallelism, reuse, size, style, thrift
 from repodojo.rewards.process.work import Work
 
 SCORES: dict[str, Callable[[Work], Awaitable[float]]] = {
@@ -13,5 +13,8 @@ SCORES: dict[str, Callable[[Work], Awaitable[float]]] = {
     "coupling": coupling.score,
     "size": size.score,
     "parallelism": parallelism.score,
+    "commands": commands.score,
+    "tool_errors": thrift.tool_errors,
+    "tokens": thrift.tokens,
 }
 """By the name that the configuration gives them."""

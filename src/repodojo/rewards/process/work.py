@@ -14,6 +14,7 @@ class Work:
     """A solved task's work. Texts by path, relative to the repository's root.
 
     base: every Python file of the repository before;  configuration: ruff's settings there
+    tokens_target: sampled tokens that an episode may use at no cost
     changed: the admissible changes (None: deleted);  touched: all changes, refused ones too
     """
 
@@ -23,6 +24,7 @@ class Work:
     touched: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     configuration: Mapping[str, str] = field(default_factory=dict)
     trajectory: Trajectory | None = None
+    tokens_target: int = 1000
 
     def python(self) -> dict[str, str]:
         """The changed Python files that are still there."""
