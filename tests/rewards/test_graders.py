@@ -85,7 +85,7 @@ def text_task(parser: str) -> Task:
     from repodojo.core.records import Source
 
     grader = Grader("text", parser=parser, expected={"output": "x = 1\n", "path": "a.py"})
-    return Task("t", Source("d"), "", Environment(recipe=TASK_OF), grader)
+    return Task(f"t-{parser}", Source("d"), "", Environment(recipe=TASK_OF), grader)
 
 
 async def test_a_text_without_a_command_needs_no_box_and_an_outage_is_no_verdict(crafted: TaskStore) -> None:

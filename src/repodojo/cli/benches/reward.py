@@ -119,7 +119,7 @@ async def _box(boxes: SandboxFactory, task: Task) -> None:
 
 async def _check(boxes: SandboxFactory, task: Task, gold: Changes) -> None:
     box = await boxes.create(task.environment)
-    held = await checks.share([checks.Check(command="true")], box, gold)
+    held = await checks.share([checks.Check(command="true", seconds=60.0)], box, gold)
     await box.close()
     assert held == 1.0
 
