@@ -46,7 +46,7 @@ class Attack:
         """Carry it out as an agent's own command. An executable is given the issue on standard input."""
         if self.program:
             await box.write("/tmp/attack", self.program)
-            await box.exec(("bash", "-c", "chmod +x /tmp/attack"))
+            await box.exec(("bash", "-c", "chmod +x /tmp/attack"), seconds=SECONDS)
             return await box.exec(("/tmp/attack",), stdin=task.instruction.encode(), seconds=SECONDS)
         path, _, name = (task.focus[0] if task.focus else "").partition("::")
         told = f"\nPATH, NAME, INSTRUCTION = {path!r}, {name!r}, {task.instruction!r}\n"
