@@ -151,6 +151,7 @@ NEEDED = {
     "reward.cap": ["reward.weights={style = 0.2, size = 0.2}"],
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
+    "attacker.finds": ["attacker.enabled=true"],
 }
 """What makes a setting do something where the defaults leave it idle."""
 

@@ -64,12 +64,12 @@ async def main(count, rounds):
 
     async def again(name):
         await runtime.close_session(CloseBashSessionRequest(session=name))
-        await runtime.create_session(CreateBashSessionRequest(session=name))
+        await runtime.create_session(CreateBashSessionRequest(session=name, startup_timeout=60.0))
         await runtime.run_in_session(BashAction(session=name, command="true"))
 
     before = pss()
     for i in range(count):
-        await timed("create", runtime.create_session(CreateBashSessionRequest(session=f"s{i}")))
+        await timed("create", runtime.create_session(CreateBashSessionRequest(session=f"s{i}", startup_timeout=60.0)))
     memory = (pss() - before) / count
     for i in range(rounds):
         await timed("exec", runtime.run_in_session(BashAction(session=f"s{i % count}", command="true")))
@@ -123,4 +123,5 @@ def _refused(what: str, text: str) -> UserError:
     """The last line of what was printed says why."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
     reason = f": {lines[-1].strip()}" if lines else ""
-    return UserError(f"{what}{reason}", way_out="give pip an index that has swe-rex, or --alone to measure only ours")
+    first = "give pip an index that has swe-rex" if "install" in what else "try again on a machine that is less busy"
+    return UserError(f"{what}{reason}", way_out=f"{first}, or --alone to measure only ours")
