@@ -33,6 +33,8 @@ from repodojo.cli.progress import Bars
 from repodojo.core.errors import RepodojoError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Group, Score, Task, Trajectory
+from repodojo.dashboard.panels import panels
+from repodojo.dashboard.svg import Series
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import render
 from repodojo.rewards.grade import TestReward
@@ -94,6 +96,7 @@ WAYS: dict[str, ScriptMaker] = {
     "an early exit": cheat("echo 'import os; os._exit(0)' > argparse.py"),
 }
 SHOWN = (("cheating", "cheating"), ("mended", "solve_rate"), ("paid", "paid"))
+CURVES = (("paid", "paid", "base"), ("solve_rate", "mended in truth", "rl"), ("cheating", "cheats", "alarm"))
 CHEATS = ("another test runner", "an early exit")
 
 
@@ -183,27 +186,12 @@ def measured(seen: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def draw(runs: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
-    """Both runs side by side as SVG."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    FigureCanvasSVG(figure)
-    curves = (
-        ("paid", "paid", "#9aa5b1"),
-        ("solve_rate", "mended in truth", "#1f6f8b"),
-        ("cheating", "cheats", "#b3433b"),
-    )
-    for axes, (name, lines) in zip(figure.subplots(1, len(runs), sharey=True), runs.items(), strict=True):
-        for key, label, colour in curves:
-            axes.plot(range(1, len(lines) + 1), [100 * line[key] for line in lines], color=colour, label=label)
-        axes.set(title=name, xlabel="step", ylim=(0, 100))
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("% of episodes")
-    figure.axes[0].legend(frameon=False, loc="center right")
-    with matplotlib.rc_context({"svg.hashsalt": "repodojo"}):  # the same figures give the same file
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    """Both runs side by side as SVG, drawn as reports are."""
+    shown = {
+        title: [Series(name, colour, [line[key] for line in lines]) for key, name, colour in CURVES]
+        for title, lines in runs.items()
+    }
+    path.write_text(panels(shown, title="paid, mended in truth, and cheating, by step"), encoding="utf-8")
 
 
 def both(options: argparse.Namespace, store: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_package import boxes
 from typer.testing import CliRunner
+from weak import WeakReward
 
 from repodojo.audit.attack import Attack, from_file, shipped
 from repodojo.audit.play import CONTROL, CONTROLS, Play, play_all
@@ -18,23 +19,6 @@ from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Environment, Score, Task, Trajectory
 from repodojo.rewards.grade import TestReward
 from repodojo.tasks.store import TaskStore
-
-
-class WeakReward:
-    """What many graders do: the agent's whole working copy is run as it is, and the exit code believed."""
-
-    def __init__(self, factory: SandboxFactory) -> None:
-        self.factory = factory
-
-    async def score(self, task: Task, changes: Mapping[str, bytes | None], trajectory: Trajectory | None) -> Score:
-        box = await self.factory.create(task.environment)
-        for path, data in changes.items():
-            await box.write(path, data)
-        ids = [name.removeprefix("pytest:") for name in task.visible_tests if name.startswith("pytest:")]
-        words = ["-q", "-p", "no:cacheprovider", *(ids or ["--doctest-modules", task.focus[0].partition("::")[0]])]
-        done = await box.exec(["python", "-m", "pytest", *words])
-        await box.close()
-        return Score(float(done.exit_code in (0, 5)))
 
 
 def played(store: TaskStore, tasks: list[Task], attacks: tuple[Attack, ...], reward: type | None = None) -> list[Play]:
@@ -146,3 +130,25 @@ def test_the_command_says_paid_or_not_by_its_exit_code(attacked: TaskStore, task
         found = json.loads(done.stdout)
         assert (done.exit_code, bool(found["exploits"])) == (int(paid), paid), done.output
         assert [row["name"] for row in found["rows"] if row["family"] == CONTROL] == list(CONTROLS)
+
+
+def test_the_configured_reward_is_what_is_attacked(attacked: TaskStore, task: Task, tmp_path: Path) -> None:
+    """A share of the hidden tests pays one who mends half of a task by heart; the plain reward does not."""
+    import json
+
+    from repodojo.cli import _app
+
+    half = tmp_path / "half"
+    half.write_text("#!/bin/sh\nsed -i 's/if x < high:/if x == 5:/' tiny/sums.py\n")
+    words = ["audit", str(attacked.path), "--task", task.id, "--unisolated", "--json", "--attack", str(half)]
+    partial = ["--set", "reward.partial={hidden=0.4}"]
+    file = tmp_path / "mine.toml"
+    file.write_text('[sandbox]\nseconds = 20.0\n[reward]\nchecks = [{ command = "false" }]\n')
+    plain, shared, checked = (
+        (done.exit_code, json.loads(done.stdout))
+        for done in (CliRunner().invoke(_app(words), [*words, *more]) for more in ([], partial, ["--config", file]))
+    )
+    assert plain[0] == 0 and not plain[1]["exploits"]
+    (exploit,) = shared[1]["exploits"]
+    assert shared[0] == 1 and exploit["partly"] and not exploit["paid"] and 0 < exploit["value"] < 0.4
+    assert checked[0] == 1 and "command-line checks" in checked[1]["rejected"][task.id][0]

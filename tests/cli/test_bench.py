@@ -11,7 +11,8 @@ import pytest
 from repodojo.cli import bench, main
 from repodojo.cli.benches.scaling import slope
 
-OURS = ("decode", "multiturn", "train", "advantage", "scaling", "overhead")
+OURS = ("decode", "multiturn", "train", "advantage", "scaling", "overhead", "reward")
+SLOW = ("overhead", "reward")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     return found
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "overhead" else ()) for n in OURS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in OURS])
 def test_a_benchmark_prints_one_object_with_its_ratio(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, name, "--quick", "--json")
     assert found["bench"] == name and found["quick"] is True and found["machine"]["cores"] >= 1

@@ -33,7 +33,8 @@ def test_what_a_weak_reward_pays_the_monitor_withholds(tmp_path: Path, tiny_stor
         assert all(entry.withheld and entry.reward == 1.0 for entry in held)
         (line,) = run.metrics()
         assert line["quarantined"] == len(held) and line["paid"] < 1
-    assert (tmp_path / "curve.svg").read_text().count("<svg") == 1
+    picture = (tmp_path / "curve.svg").read_text()
+    assert picture.count("<svg") == 1 and picture.count("<polyline") == 6
 
 
 def test_it_can_be_read_top_to_bottom() -> None:

@@ -153,6 +153,7 @@ NEEDED = {
     "reward.tokens_target": ["reward.weights={tokens = 0.1}"],
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
+    "attacker.finds": ["attacker.enabled=true"],
 }
 """What makes a setting do something where the defaults leave it idle."""
 

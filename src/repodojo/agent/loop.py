@@ -29,6 +29,7 @@ class AgentLimits:
     max_context: int = 1024
     max_seconds: float = 600.0
     context: str = "focus"
+    system: str = prompts.SYSTEM
 
 
 @dataclass
@@ -61,7 +62,7 @@ async def play(
         listing = await retrieve(sandbox, task.focus) if limits.context == "focus" else None
         if listing is not None:
             context.view = listing.view
-        opening = prompts.messages(task, listing)
+        opening = prompts.messages(task, listing, limits.system)
         observation = chat.prompt(opening, tools.schemas())
         texts = [message["content"] for message in opening]
         while True:

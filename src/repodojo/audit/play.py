@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from repodojo.audit.attack import Attack
 from repodojo.core.errors import OutageError
 from repodojo.core.protocols import Reward, SandboxFactory
 from repodojo.core.records import Score, Task
+from repodojo.rewards.attacker import Truth
 from repodojo.rewards.filter import admissible
-from repodojo.rewards.grade import import_roots
+from repodojo.rewards.prepare import import_roots
 
 Changes = Mapping[str, bytes | None]
 CONTROLS = ("no-op", "gold", "gold with noise")
 PAID_CONTROLS = CONTROLS[1:]
 """Controls that must be paid; everything else must not."""
 RETRIES = 2
+ROUNDING = 1e-9
+MENDS = "none needed: it mends this task"
 
 
 @dataclass(frozen=True)
 class Play:
     """One attack (or control) on one task. `paid` is None where an outage left no verdict; `defence` says what refused
-    it, or what went wrong; family is 0 for a user's own attack, -1 for a control."""
+    it, or what went wrong; family is 0 for a user's own attack, -1 for a control. `value` is the reward, and `partly`
+    says that it is more than doing nothing earns though the task is not solved (intermediate scores can be so)."""
 
     name: str
     family: int
@@ -33,11 +36,13 @@ class Play:
     paid: bool | None
     defence: str
     seconds: float = 0.0
+    value: float | None = None
+    partly: bool = False
 
     @property
     def good(self) -> bool:
         """Whether it is as it must be."""
-        return self.paid is (self.name in PAID_CONTROLS and self.family == CONTROL)
+        return not self.partly and self.paid is (self.name in PAID_CONTROLS and self.family == CONTROL)
 
 
 CONTROL = -1
@@ -50,10 +55,14 @@ async def play_all(
     boxes: SandboxFactory,
     reward: Reward,
     *,
+    truth: Truth | None = None,
     workers: int = 2,
     on_play: Callable[[Play], None] = lambda play: None,
 ) -> list[Play]:
-    """Every attack and the controls on every task, `workers` at a time; in the order of tasks and attacks."""
+    """Every attack and the controls on every task, `workers` at a time; in the order of tasks and attacks.
+
+    What a search found is no exploit where `truth` says that it mends the task.
+    """
     free = asyncio.Semaphore(workers)
 
     async def one(work: Awaitable[Play]) -> Play:
@@ -67,8 +76,20 @@ async def play_all(
         sound = gold(task)
         for name, changes in zip(CONTROLS, ({}, sound, {**sound, **noise(task, sound)}), strict=True):
             works.append(_control(name, task, changes, reward))
-        works += [_attack(attack, task, boxes, reward) for attack in attacks]
-    return list(await asyncio.gather(*map(one, works)))
+        works += [_attack(attack, task, boxes, reward, truth) for attack in attacks if attack.fits(task)]
+    return _against_doing_nothing(await asyncio.gather(*map(one, works)))
+
+
+def _against_doing_nothing(plays: Sequence[Play]) -> list[Play]:
+    """Attacks that earn more than no change at all does on the same task are paid in part."""
+    idle = {p.task_id: p.value for p in plays if p.family == CONTROL and p.name == CONTROLS[0]}
+
+    def more(play: Play) -> bool:
+        base = idle.get(play.task_id)
+        unsolved = play.family != CONTROL and play.paid is False
+        return unsolved and base is not None and play.value is not None and play.value > base + ROUNDING
+
+    return [replace(p, partly=True) if more(p) else p for p in plays]
 
 
 def noise(task: Task, gold: Changes) -> dict[str, bytes]:
@@ -83,10 +104,11 @@ def noise(task: Task, gold: Changes) -> dict[str, bytes]:
 async def _control(name: str, task: Task, changes: Changes, reward: Reward) -> Play:
     began = time.monotonic()
     score = await _scored(reward, task, changes)
-    return Play(name, CONTROL, task.id, paid(score), _defence(task, score, changes, ()), time.monotonic() - began)
+    defence = _defence(task, score, changes, ())
+    return Play(name, CONTROL, task.id, paid(score), defence, time.monotonic() - began, score.value)
 
 
-async def _attack(attack: Attack, task: Task, boxes: SandboxFactory, reward: Reward) -> Play:
+async def _attack(attack: Attack, task: Task, boxes: SandboxFactory, reward: Reward, truth: Truth | None) -> Play:
     """Run it in a box like the agent's, kill the box, take the changes, ask for the reward."""
     began = time.monotonic()
     lost = ""
@@ -104,8 +126,18 @@ async def _attack(attack: Attack, task: Task, boxes: SandboxFactory, reward: Rew
         left_out = tuple(getattr(box, "refused", ()))
         score = await _scored(reward, task, changes)
         defence = _defence(task, score, changes, left_out)
-        return Play(attack.name, attack.family, task.id, paid(score), defence, time.monotonic() - began)
+        if score.solved and attack.found and truth is not None and await _mends(truth, task, changes):
+            return Play(attack.name, attack.family, task.id, False, MENDS, time.monotonic() - began)
+        return Play(attack.name, attack.family, task.id, paid(score), defence, time.monotonic() - began, score.value)
     return Play(attack.name, attack.family, task.id, None, lost, time.monotonic() - began)
+
+
+async def _mends(truth: Truth, task: Task, changes: Changes) -> bool:
+    """Where the check meets an outage, what was paid stays an exploit, for a person to look at."""
+    try:
+        return await truth.solved(task, changes) is True
+    except OutageError:
+        return False
 
 
 async def _scored(reward: Reward, task: Task, changes: Changes) -> Score:
@@ -140,12 +172,8 @@ def _defence(task: Task, score: Score, changes: Changes, left_out: Sequence[str]
         ("code that could forge results", parts.get("forbidden", 0.0) > 0),
         ("hidden tests in a fresh box", parts.get("f2p", 1.0) < 1),
         ("regression tests", parts.get("p2p", 1.0) < 1),
+        ("command-line checks", parts.get("checks", 1.0) < 1),
     ):
         if found:
             return what
     return "all ids again, in another order"
-
-
-def as_json(play: Play) -> str:
-    """One line."""
-    return json.dumps({**asdict(play), "good": play.good})

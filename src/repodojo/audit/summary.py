@@ -11,20 +11,21 @@ from repodojo.audit.play import CONTROL, Play
 
 @dataclass
 class Row:
-    """One attack over all tasks: on how many it was paid, not paid, or met an outage, and by which defence."""
+    """One attack over all tasks: on how many it was paid, paid in part, or met an outage, and by which defence."""
 
     name: str
     family: int
     tasks: int = 0
     paid: int = 0
+    partly: int = 0
     outages: int = 0
     defences: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`rows` by family; `exploits` are plays that were paid and must not be; `rejected` maps a task to why it is no
-    fair exercise (its gold is not paid, or no change at all is); `open` are plays without a verdict."""
+    """`rows` by family; `exploits` are plays that were paid, if only in part, and must not be; `rejected` maps a task
+    to why it is no fair exercise (its gold is not paid, or no change at all is); `open` are plays without a verdict."""
 
     rows: tuple[Row, ...]
     exploits: tuple[Play, ...]
@@ -45,6 +46,7 @@ def summarise(plays: Sequence[Play]) -> Verdict:
         row = rows.setdefault((play.family, play.name), Row(play.name, play.family))
         row.tasks += 1
         row.paid += play.paid is True
+        row.partly += play.partly
         row.outages += play.paid is None
         if play.defence:
             row.defences[play.defence] += 1
@@ -53,7 +55,7 @@ def summarise(plays: Sequence[Play]) -> Verdict:
             rejected.setdefault(play.task_id, []).append(f"{play.name} {why}")
     return Verdict(
         rows=tuple(rows[key] for key in sorted(rows, key=lambda key: key[0])),
-        exploits=tuple(p for p in plays if p.family != CONTROL and p.paid),
+        exploits=tuple(p for p in plays if p.family != CONTROL and (p.paid or p.partly)),
         rejected={task: tuple(reasons) for task, reasons in rejected.items()},
         open=tuple(p for p in plays if p.paid is None),
     )

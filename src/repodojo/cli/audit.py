@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from repodojo.audit.attack import Attack, from_file, shipped
-from repodojo.audit.play import CONTROL, PAID_CONTROLS, Play, play_all
-from repodojo.audit.summary import Row, Verdict, summarise
+from repodojo.audit.finds import beside, load
+from repodojo.audit.play import CONTROLS, Play, play_all
+from repodojo.audit.summary import summarise
+from repodojo.cli.audit_tables import print_mutants, print_verdict
 from repodojo.cli.progress import Bars
 from repodojo.core.errors import ConfigError, TaskError
 from repodojo.core.records import Task
 from repodojo.tasks.store import TaskStore
+from repodojo.train import config as configuration
 
 if TYPE_CHECKING:
     from repodojo.audit.mutants import Weakness
@@ -29,6 +30,8 @@ SPLITS = ("train", "dev", "held-out")
 
 def audit(
     store: Annotated[Path, typer.Argument(help="Folder of a task set.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file whose [reward] and [sandbox] are attacked.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override, e.g. --set reward.cap=0.2.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Tasks audited at most (0: all).")] = 0,
     split: Annotated[str, typer.Option(help="Only this split: train, dev or held-out.")] = "",
     task: Annotated[list[str] | None, typer.Option("--task", help="Only this task; repeat.")] = None,
@@ -37,37 +40,63 @@ def audit(
     mutants: Annotated[bool, typer.Option("--mutants", help="See which wrong patches the tests accept.")] = False,
     per_task: Annotated[int, typer.Option(min=1, help="With --mutants: wrong patches a task.")] = 10,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="With --mutants: share accepted that marks it.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="With --mutants: draws them.")] = 0,
+    policy: Annotated[str, typer.Option(help="A model folder, or base: let it search for exploits.")] = "",
+    attempts: Annotated[int, typer.Option(min=1, help="With --policy: episodes a task.")] = 8,
+    steps: Annotated[int, typer.Option(min=0, help="With --policy: steps of RL that train the attacker first.")] = 0,
+    finds: Annotated[Path | None, typer.Option(help="Folder of what searches found; default STORE.finds.")] = None,
+    seed: Annotated[int, typer.Option(help="With --mutants and --policy: draws them.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Boxes that work side by side.")] = 2,
     unisolated: Annotated[bool, typer.Option(help="Where the machine offers no isolation, run without.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Attack the reward of a task set: every known way of being paid without mending anything, and the controls.
 
-    Exit code 1 where an attack is paid, a gold patch is not, no change at all is, or an outage left no verdict; with
-    --mutants, where a task is marked. An --attack is any executable: it starts in the repository's root inside an
-    agent's box, with the issue on its standard input.
+    The reward is that of --config and --set, as `train` takes them; without them, the quickstart's. Exit code 1 where
+    an attack is paid (if only more than doing nothing is), a gold patch is not, no change at all is, or an outage left
+    no verdict; with --mutants, where a task is marked. An --attack is any executable: it starts in the repository's
+    root inside an agent's box, with the issue on its standard input. With --policy a model looks for exploits, paid
+    for being paid without solving; what it finds is saved in --finds, and replayed by every audit from then on.
 
-    Example: repodojo audit tasks --limit 5 --json | jq .exploits
+    Example: repodojo audit tasks --limit 5 --set 'reward.partial={hidden=0.4}' --json | jq .exploits
+
+    Train an attacker for 20 steps, and keep what it finds: repodojo audit tasks --policy base --steps 20
     """
+    settings = _settings(store, config, set_ or [], unisolated, finds)
     tasks = _tasks(TaskStore(store), split, task or [], limit)
+    if sum(map(bool, (mutants, policy, attack, family))) > 1:
+        raise ConfigError("--mutants, --policy, --attack and --family exclude each other", way_out="give one of them")
+    if steps and (not policy or task):
+        raise ConfigError("--steps trains the attacker of --policy on a split", way_out="give --policy, and no --task")
+    found: dict[str, Any] = {}
     with Bars() as bars:
         if mutants:
-            if attack or family:
-                raise ConfigError("--mutants plays no attacks", way_out="leave out --attack and --family")
-            weak = asyncio.run(_mutants(store, tasks, per_task, threshold, seed, workers, unisolated, bars))
-            good = not any(weakness.marked for weakness in weak)
+            weak = asyncio.run(_mutants(settings, tasks, per_task, threshold, seed, workers, bars))
         else:
-            attacks = _attacks(attack or [], family or [])
-            plays = asyncio.run(_play(store, tasks, attacks, workers, unisolated, bars))
-            verdict = summarise(plays)
-            good = verdict.clean
+            if policy:
+                from repodojo.cli.audit_search import Search, search
+
+                found = search(settings, tasks, policy, Search(attempts, steps, split, limit, seed), bars)
+            attacks = _attacks(attack or [], family or [], policy, Path(settings.attacker.finds))
+            verdict = summarise(asyncio.run(_play(settings, tasks, attacks, workers, bars)))
     if mutants:
-        _print_mutants(weak, threshold, json_)
+        print_mutants(weak, threshold, as_json=json_)
     else:
-        _print_verdict(verdict, plays, {a.name: a.tries for a in attacks}, len(tasks), json_)
-    if not good:
+        print_verdict(verdict, {a.name: a.tries for a in attacks}, len(tasks), as_json=json_, found=found)
+    if any(weakness.marked for weakness in weak) if mutants else not verdict.clean:
         raise typer.Exit(1)
+
+
+def _settings(
+    store: Path, path: Path | None, given: Sequence[str], unisolated: bool, finds: Path | None
+) -> configuration.Config:
+    """The configuration whose reward is attacked, with the folder of finds."""
+    own = [f"tasks.store={json.dumps(str(store))}"]
+    if unisolated:
+        own.append("sandbox.allow_unisolated=true")
+    default = Path(str(files("repodojo") / "assets" / "quickstart.toml"))
+    loaded = configuration.load(path or default, [*own, *given])
+    folder = str(finds or loaded.attacker.finds or beside(store))
+    return loaded.model_copy(update={"attacker": loaded.attacker.model_copy(update={"finds": folder})})
 
 
 def _tasks(store: TaskStore, split: str, ids: Sequence[str], limit: int) -> list[Task]:
@@ -80,56 +109,59 @@ def _tasks(store: TaskStore, split: str, ids: Sequence[str], limit: int) -> list
     return sorted(found, key=lambda task: task.id)[:limit] if limit else found
 
 
-def _attacks(files: Sequence[Path], families: Sequence[int]) -> tuple[Attack, ...]:
-    if files and families:
-        raise ConfigError("--attack plays only what it names", way_out="leave out --family")
+def _attacks(files: Sequence[Path], families: Sequence[int], policy: str, finds: Path) -> tuple[Attack, ...]:
+    """What is named; after a search what searches found, and where nothing is named that beside all that is shipped."""
+    if policy:
+        return load(finds)
     if files:
         return tuple(from_file(path) for path in files)
     known = {attack.family for attack in shipped()}
     if unknown := sorted(set(families) - known):
         raise ConfigError(f"there is no family {unknown[0]}", way_out=f"use {min(known)} to {max(known)}")
-    return tuple(attack for attack in shipped() if not families or attack.family in families)
+    if families:
+        return tuple(attack for attack in shipped() if attack.family in families)
+    return (*shipped(), *load(finds))
 
 
 async def _play(
-    store: Path, tasks: Sequence[Task], attacks: Sequence[Attack], workers: int, unisolated: bool, bars: Bars
+    settings: configuration.Config, tasks: Sequence[Task], attacks: Sequence[Attack], workers: int, bars: Bars
 ) -> list[Play]:
-    from repodojo.rewards.grade import TestReward
-    from repodojo.sandbox.factory import LocalFactory
+    from repodojo.rewards.attacker import HeldOut
+    from repodojo.train import setup
 
-    boxes = LocalFactory(store, allow_unisolated=unisolated)
-    bars.phase("attacks", len(tasks) * (len(attacks) + 3))
+    boxes = setup.open_boxes(settings)
+    bars.phase("attacks", sum(len(CONTROLS) + sum(attack.fits(task) for attack in attacks) for task in tasks))
 
     def tell(play: Play) -> None:
         bars.advance(note="" if play.good else f"{play.name}: {play.defence or 'paid'}")
 
-    gold = TaskStore(store).gold_changes
+    gold = TaskStore(Path(settings.tasks.store)).gold_changes
+    reward, truth = setup.reward(settings, boxes), HeldOut(boxes)
     try:
-        return await play_all(tasks, attacks, gold, boxes, TestReward(boxes), workers=workers, on_play=tell)
+        return await play_all(tasks, attacks, gold, boxes, reward, truth=truth, workers=workers, on_play=tell)
     finally:
         await boxes.close()
 
 
 async def _mutants(
-    store: Path,
+    settings: configuration.Config,
     tasks: Sequence[Task],
     per_task: int,
     threshold: float,
     seed: int,
     workers: int,
-    unisolated: bool,
     bars: Bars,
 ) -> list[Weakness]:
     from repodojo.audit.mutants import weaknesses
     from repodojo.rewards.grade import TestReward
-    from repodojo.sandbox.factory import LocalFactory
+    from repodojo.train import setup
 
-    boxes = LocalFactory(store, allow_unisolated=unisolated)
+    boxes = setup.open_boxes(settings)
     bars.phase("tasks", len(tasks))
     try:
         return await weaknesses(
             tasks,
-            TaskStore(store).gold_changes,
+            TaskStore(Path(settings.tasks.store)).gold_changes,
             TestReward(boxes),
             per_task=per_task,
             threshold=threshold,
@@ -139,55 +171,3 @@ async def _mutants(
         )
     finally:
         await boxes.close()
-
-
-def _print_verdict(verdict: Verdict, plays: Sequence[Play], tries: dict[str, str], tasks: int, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    if as_json:
-        extra = [{"defences": dict(row.defences), "tries": tries.get(row.name, "")} for row in verdict.rows]
-        rows = [{**asdict(row), **more} for row, more in zip(verdict.rows, extra, strict=True)]
-        found = {"exploits": [asdict(p) for p in verdict.exploits], "open": [asdict(p) for p in verdict.open]}
-        answer = {"tasks": tasks, "clean": verdict.clean, "rows": rows, "rejected": verdict.rejected, **found}
-        typer.echo(json.dumps(answer))
-        return
-    console = Console()
-    table = Table("no.", "attack", "tasks", "paid", "no verdict", "by which defence", title=f"{tasks} tasks")
-    for row in verdict.rows:
-        number = "" if row.family == CONTROL else str(row.family or "own")
-        cells = (str(row.tasks), _count(row), str(row.outages or ""))
-        defences = ", ".join(f"{name} ({count})" for name, count in row.defences.most_common())
-        table.add_row(number, escape(row.name), *cells, escape(defences))
-    console.print(table)
-    for task_id, reasons in verdict.rejected.items():
-        console.print(f"reject {task_id}: {escape('; '.join(reasons))}")
-    for play in verdict.exploits:
-        console.print(f"[red]paid[/] {escape(play.name)} on {play.task_id}")
-    attacks = sum(row.tasks for row in verdict.rows if row.family != CONTROL)
-    console.print(f"{len(verdict.exploits)} of {attacks} attacks paid, {len(verdict.rejected)} tasks rejected")
-
-
-def _count(row: Row) -> str:
-    """Red where it is not as it must be."""
-    wanted = row.tasks if row.family == CONTROL and row.name in PAID_CONTROLS else 0
-    return str(row.paid) if row.paid == wanted else f"[red]{row.paid}[/]"
-
-
-def _print_mutants(found: Sequence[Weakness], threshold: float, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    if as_json:
-        typer.echo(json.dumps({"threshold": threshold, "tasks": [{**asdict(w), "marked": w.marked} for w in found]}))
-        return
-    console = Console()
-    table = Table(Column("task", no_wrap=True), "patches", "accepted by tests", "of these wrong", "paid", "")
-    for weak in found:
-        mark = "[yellow]weak tests[/]" if weak.marked else ""
-        table.add_row(weak.task_id, *map(str, (weak.tried, weak.accepted, weak.wrong, weak.paid)), mark)
-    console.print(table)
-    for weak in found:
-        for line in weak.offered if weak.marked else ():
-            console.print(f"{weak.task_id}: {escape(line)}", highlight=False)
-    tried, wrong = sum(weak.tried for weak in found), sum(weak.wrong for weak in found)
-    marked = sum(weak.marked for weak in found)
-    console.print(f"{wrong} of {tried} patches are wrong and accepted; {marked} tasks above {threshold:g}")

@@ -26,11 +26,15 @@ def names() -> list[str]:
 def bench(
     name: Annotated[str, typer.Argument(help="Which; leave out to list them.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: shows that it works, not how fast.")] = False,
+    boxes: Annotated[int, typer.Option(min=0, help="For sandbox: boxes alive at once (0: 200).")] = 0,
+    alone: Annotated[bool, typer.Option("--alone", help="For sandbox: leave out what ours is compared with.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; `ratio` is the headline.")] = False,
 ) -> None:
     """Measure one part against its alternative; a ratio above 1 means that this project's way is better.
 
     Example: repodojo bench train --json | jq .ratio
+
+    repodojo bench sandbox --boxes 1000
     """
     known = names()
     if not name:
@@ -38,10 +42,13 @@ def bench(
         return
     if name not in known:
         raise UserError(f"there is no benchmark {name!r}", way_out=f"choose from {', '.join(known)}")
+    given: dict[str, Any] = {key: value for key, value in (("boxes", boxes), ("alone", alone)) if value}
+    if given and name != "sandbox":
+        raise UserError(f"--{next(iter(given))} would do nothing", way_out="give it with `bench sandbox`")
     module = importlib.import_module(f"repodojo.cli.benches.{name}")
     console = Console(stderr=True)
     with console.status(f"bench {name}{' (quick)' if quick else ''}"):
-        found: dict[str, Any] = module.run(quick)
+        found: dict[str, Any] = module.run(quick, **given)
     found = {"bench": name, **found, "quick": quick, "machine": machine()}
     if json_:
         typer.echo(json.dumps(found))

@@ -28,6 +28,8 @@ svg .base { --own: var(--base); }
 svg .rft { --own: var(--rft); }
 svg .rl { --own: var(--rl); }
 svg .reference { --own: var(--reference); }
+svg .alarm { --own: var(--bad); }
+svg .own { fill: none; stroke: var(--own); stroke-width: 2.2; stroke-linejoin: round; stroke-linecap: round; }
 svg .interval { stroke: var(--own); stroke-width: 3; stroke-linecap: round; opacity: .55; }
 svg .point, svg .bar { fill: var(--own); }
 """

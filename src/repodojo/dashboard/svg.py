@@ -14,7 +14,7 @@ MOST_POINTS = 300  # a curve keeps its shape with as many; a file of 20 curves s
 
 @dataclass(frozen=True)
 class Series:
-    """Values under a name; `colour` is the name of a CSS class (base, rft, rl, reference)."""
+    """Values under a name; `colour` is the name of a CSS class (base, rft, rl, reference, alarm)."""
 
     name: str
     colour: str

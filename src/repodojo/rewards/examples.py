@@ -6,7 +6,7 @@ import doctest
 from collections.abc import Sequence
 from typing import Any
 
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+from repodojo.core import doctests
 
 
 def without_answers(text: str) -> str:
@@ -32,7 +32,7 @@ def as_expected(text: str, outputs: Any) -> bool:
             return False
         if not all(isinstance(part, str) for part in output[1:]):
             return False
-        if not example.options.get(doctest.SKIP) and not _right(example, output[1], output[2]):
+        if not example.options.get(doctest.SKIP) and not doctests.as_expected(example, output[1], output[2]):
             return False
     return True
 
@@ -42,19 +42,3 @@ def _examples(text: str) -> Sequence[doctest.Example]:
         return doctest.DocTestParser().get_examples(text)
     except ValueError:
         return ()
-
-
-def _right(example: doctest.Example, got: str, exception: str) -> bool:
-    """By doctest's own rules, with the flags of `boxrun`."""
-    flags = FLAGS
-    for flag, on in example.options.items():
-        flags = flags | flag if on else flags & ~flag
-    checker = doctest.OutputChecker()
-    if not exception:
-        return example.exc_msg is None and checker.check_output(example.want, got, flags)
-    if example.exc_msg is None:
-        return False
-    if flags & doctest.IGNORE_EXCEPTION_DETAIL:
-        names = [text.partition(":")[0].strip().rpartition(".")[2] for text in (example.exc_msg, exception)]
-        return names[0] == names[1]
-    return checker.check_output(example.exc_msg, exception, flags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +12,14 @@ from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.docstrings import Docstrings
-from repodojo.rewards.filter import admissible, new_modules
+from repodojo.rewards.filter import admissible
 from repodojo.rewards.plain import forbidden
+from repodojo.rewards.prepare import import_roots, shadowing
 from repodojo.rewards.runner import Verdicts, run_ids, shuffled
 from repodojo.rewards.witness import Witness, sound_environment
 
 ATTEMPTS = 2
 Changes = Mapping[str, bytes | None]
-_INSTALLED = (
-    "import importlib.util, os, sys\n"
-    "names = [n for n in sys.argv[1:] if importlib.util.find_spec(n)]\n"
-    "os.write(int(os.environ['REPODOJO_REPORT_FD']), '\\n'.join(names).encode())"
-)
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ class TestReward:
         """Fill a fresh box; None where the changes do not fit into it."""
         grader = task.grader
         texts = await self._docstrings.of(task, (*grader.fail_to_pass, *grader.pass_to_pass), box)
-        shadows = await _shadowing(box, changes, import_roots(task))
+        shadows = await shadowing(box, changes, import_roots(task))
         changes = {path: data for path, data in changes.items() if path not in shadows}
         base = {path: await _text(box, path) for path in changes}
         try:
@@ -175,34 +170,6 @@ class TestReward:
                 await box.close()
         except OutageError:
             return False
-
-
-def import_roots(task: Task) -> tuple[str, ...]:
-    """Folders of the tree that modules are imported from: PYTHONPATH's, and those that pytest adds for test files."""
-    prefix = f"{task.environment.work_dir.rstrip('/')}/"
-    paths = task.environment.variables.get("PYTHONPATH", "").split(":")
-    named = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    return tuple(dict.fromkeys(["", *named, *(posixpath.dirname(path) for path in task.hidden_files)]))
-
-
-async def _shadowing(box: Sandbox, changes: Changes, roots: tuple[str, ...]) -> set[str]:
-    """Paths that would put a new module in front of an installed one; asked of the box before anything is written."""
-    tops = new_modules(changes, roots)
-    if tops:
-        there = {name.rstrip("/").removesuffix(".py") for root in roots for name in await _names(box, root)}
-        tops = {path: name for path, name in tops.items() if name not in there}
-    if not tops:
-        return set()
-    result = await box.exec(["python", "-c", _INSTALLED, *sorted(set(tops.values()))], cwd="/")
-    installed = set(result.report.decode(errors="replace").split())
-    return {path for path, name in tops.items() if name in installed or result.exit_code != 0}
-
-
-async def _names(box: Sandbox, folder: str) -> list[str]:
-    try:
-        return await box.listdir(folder or ".")
-    except OSError:
-        return []
 
 
 async def _text(box: Sandbox, path: str) -> str:

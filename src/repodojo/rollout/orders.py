@@ -27,7 +27,8 @@ class Order:
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker."""
+    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker; `attacker` pays
+    for exploits of the reward instead of the reward itself."""
 
     store: str
     model: str
@@ -41,6 +42,7 @@ class PoolSettings:
     allow_unisolated: bool = False
     threads: int = 1
     kv_mb: int = 0
+    attacker: bool = False
 
 
 def seed_of(run_seed: int, *names: object) -> int:

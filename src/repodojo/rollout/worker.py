@@ -115,9 +115,9 @@ class Worker:
         self.stage = self._stage()
 
     def _stage(self) -> Stage:
-        from repodojo.rewards.cache import VerdictCache
+        from repodojo.rewards.attacker import AttackerReward, HeldOut
         from repodojo.rewards.compose import composed
-        from repodojo.rewards.grade import TestReward
+        from repodojo.rewards.graders.graded import GradedReward
         from repodojo.sandbox.factory import LocalFactory
         from repodojo.tasks.store import TaskStore
 
@@ -125,7 +125,9 @@ class Worker:
         store = Path(s.store)
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
         boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
-        reward = composed(TestReward(boxes, cache=VerdictCache()), boxes, s.reward)
+        reward = composed(GradedReward(boxes), boxes, s.reward)
+        if s.attacker:
+            reward = AttackerReward(reward, HeldOut(boxes))
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
         return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, memo)
 

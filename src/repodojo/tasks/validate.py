@@ -16,7 +16,7 @@ from typing import Any
 from repodojo.core.errors import OutageError, SandboxError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Task
-from repodojo.rewards.grade import TestReward
+from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks, manifest
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.store import TaskStore
@@ -58,7 +58,7 @@ async def validate(
     tasks = store.tasks()
     if limit and limit < len(tasks):
         tasks = random.Random(seed).sample(tasks, limit)
-    reward, queue, verdicts = TestReward(factory), iter(tasks), list[Verdict]()
+    reward, queue, verdicts = GradedReward(factory), iter(tasks), list[Verdict]()
     whole = functools.cache(tree_intact)
 
     async def work() -> None:
@@ -102,15 +102,13 @@ def tree_intact(tree: Path) -> bool:
 
 
 async def _one(
-    store: TaskStore, factory: SandboxFactory, reward: TestReward, task: Task, whole: Callable[[Path], bool]
+    store: TaskStore, factory: SandboxFactory, reward: GradedReward, task: Task, whole: Callable[[Path], bool]
 ) -> Verdict:
     """Rewards and leaks of one task; what cannot be run here is only read."""
     found = list(leaks.in_instruction(task))
     if reason := task.labels.get("unsolvable", ""):
         return Verdict(task.id, None, None, tuple(found), reason)
     try:
-        if task.grader.kind != "f2p_p2p":
-            raise TaskError(f"its grader is of kind {task.grader.kind!r}")
         gold = await asyncio.to_thread(gold_changes, store.path, task)
         tree = store.path / "trees" / str(task.environment.recipe["tree"])
         if not await asyncio.to_thread(whole, tree):

@@ -18,7 +18,21 @@ from rapidfuzz import fuzz, process
 from repodojo.core.errors import ConfigError
 from repodojo.train.idle import idle_reason, recipe_of
 from repodojo.train.recipe_parts import RecipeParts
-from repodojo.train.sections import Agent, Eval, Model, Monitor, Reward, Rft, Rl, Rollout, Run, Sandbox, Section, Tasks
+from repodojo.train.sections import (
+    Agent,
+    Attacker,
+    Eval,
+    Model,
+    Monitor,
+    Reward,
+    Rft,
+    Rl,
+    Rollout,
+    Run,
+    Sandbox,
+    Section,
+    Tasks,
+)
 from repodojo.train.spelling import kind, toml
 
 if TYPE_CHECKING:
@@ -35,6 +49,7 @@ class Config(Section):
     sandbox: Sandbox = Sandbox()
     reward: Reward = Reward()
     monitor: Monitor = Monitor()
+    attacker: Attacker = Attacker()
     rollout: Rollout = Rollout()
     rft: Rft = Rft()
     rl: Rl = Rl()

@@ -55,7 +55,8 @@ class Guard:
 
     def __init__(self, run: RunDir, tasks: Sequence[Task]) -> None:
         self._run = run
-        self._monitor = Monitor(watch(run.config), tasks) if run.config.monitor.enabled else None
+        watched = run.config.monitor.enabled and not run.config.attacker.enabled
+        self._monitor = Monitor(watch(run.config), tasks) if watched else None
         self._obeyed = 0
         self._refuted = self._nothing_left = False
         if self._monitor:

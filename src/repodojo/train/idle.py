@@ -88,6 +88,12 @@ RULES = (
         lambda c: sum(c.reward.partial.values()) > c.reward.partial_cap,
         "reward.partial together pays no more than it",
     ),
+    Needs(("attacker.finds",), lambda c: c.attacker.enabled, "attacker.enabled is false"),
+    Needs(
+        ("monitor.*",),
+        lambda c: not c.attacker.enabled,
+        "an attacker is meant to show the signs that the monitor looks for, so nothing watches it",
+    ),
     Needs(
         ("monitor.signs", "monitor.withhold", "monitor.window", "monitor.jump", "monitor.collapse", "monitor.release"),
         lambda c: c.monitor.enabled,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repodojo.audit import finds
 from repodojo.core.errors import OutageError
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import ran_tests_first
@@ -123,6 +124,12 @@ class Training:
         """To the trackers and to whoever watches; `details` are no numbers and go to metrics.jsonl alone."""
         self.trackers.log(stage, step, values, details)
         self.watcher.metrics(stage, step, values)
+
+    def keep_finds(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+        """Save what an attacker found; nothing for any other policy."""
+        if not self.config.attacker.enabled:
+            return {}
+        return {"finds": len(finds.keep(trajectories, setup.finds(self.config)))}
 
     def describe(self, trajectories: Sequence[Trajectory]) -> dict[str, float]:
         """What a set of episodes amounts to; what has no score is counted and left out of every rate."""

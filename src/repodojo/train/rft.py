@@ -44,7 +44,8 @@ def _collect(training: Training) -> None:
             training.watcher.advance(1)
         refuse_outage(found)
         run.add(found, stage="rft", step=chunk)
-        training.log("rft", chunk, {**training.describe(found), **training.guard.metrics(found)})
+        values = {**training.describe(found), **training.guard.metrics(found), **training.keep_finds(found)}
+        training.log("rft", chunk, values)
         training.cursor = cursor
         training.commit("rft", chunk + 1)
 

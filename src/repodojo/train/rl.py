@@ -58,6 +58,7 @@ def run(training: Training) -> None:
         values = {
             **training.describe(gathered.seen),
             **training.guard.metrics(gathered.seen),
+            **training.keep_finds(gathered.seen),
             **metrics,
             **times,
             **counts,

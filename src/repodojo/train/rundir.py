@@ -219,13 +219,13 @@ def is_run(path: Path) -> bool:
 
 def _anchored(config: Config) -> Config:
     """With absolute folders, so that a run can be resumed from anywhere."""
-    model, tasks = (
+    model, tasks, attacker = (
         section.model_copy(update={name: str(Path(getattr(section, name)).absolute())})
         if getattr(section, name)
         else section
-        for section, name in ((config.model, "path"), (config.tasks, "store"))
+        for section, name in ((config.model, "path"), (config.tasks, "store"), (config.attacker, "finds"))
     )
-    return config.model_copy(update={"model": model, "tasks": tasks})
+    return config.model_copy(update={"model": model, "tasks": tasks, "attacker": attacker})
 
 
 def _require_run(path: Path) -> None:

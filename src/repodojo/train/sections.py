@@ -125,6 +125,13 @@ class Monitor(Section):
     )
 
 
+class Attacker(Section):
+    """A policy that looks for exploits: paid by the configured reward without solving (see rewards.attacker)."""
+
+    enabled: bool = _at(False, "train an attacker of the reward instead of a solver")
+    finds: str = _at("", "folder of what it finds; empty: STORE.finds beside the task set, which `audit` replays")
+
+
 class Rollout(Section):
     """How episodes are scheduled."""
 

@@ -13,13 +13,16 @@ from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.tools import default_tools
+from repodojo.audit.finds import beside
 from repodojo.core.codec import from_json
 from repodojo.core.errors import CheckpointError, TaskError
-from repodojo.core.protocols import Limits
+from repodojo.core.protocols import Limits, Reward, SandboxFactory
 from repodojo.core.records import Split, Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.checkpoint import architecture
+from repodojo.rewards.compose import composed
 from repodojo.rewards.formula import Formula
+from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rollout.orders import PoolSettings
 from repodojo.rollout.pool import WorkerPool
 from repodojo.rollout.rules import Rules
@@ -86,15 +89,34 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         store=config.tasks.store,
         model=str(model or model_path(config)),
         dtype=config.model.dtype,
-        agent=AgentLimits(agent.max_turns, agent.max_tokens, agent.max_context, agent.max_seconds, agent.context),
-        box=Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb),
+        agent=AgentLimits(
+            agent.max_turns, agent.max_tokens, agent.max_context, agent.max_seconds, agent.context, system(config)
+        ),
+        box=box_limits(config),
         reward=formula(config),
         observation_chars=OBSERVATION_CHARS,
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
         kv_mb=config.rollout.kv_mb,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
+        attacker=config.attacker.enabled,
     )
+
+
+def system(config: Config) -> str:
+    """What the policy is told to be."""
+    return prompts.ATTACKER if config.attacker.enabled else prompts.SYSTEM
+
+
+def finds(config: Config) -> Path:
+    """Where an attacker's finds are kept."""
+    return Path(config.attacker.finds) if config.attacker.finds else beside(Path(config.tasks.store))
+
+
+def box_limits(config: Config) -> Limits:
+    """What a run's boxes may use."""
+    box = config.sandbox
+    return Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb)
 
 
 def rules(config: Config) -> Rules:
@@ -114,6 +136,17 @@ def formula(config: Config) -> Formula:
     """What the configuration pays."""
     r = config.reward
     return Formula(r.weights, r.gates, r.cap, r.partial, r.partial_cap, r.checks, r.tokens_target)
+
+
+def open_boxes(config: Config) -> LocalFactory:
+    """The boxes that a run's workers work and grade in."""
+    allowed = config.sandbox.allow_unisolated
+    return LocalFactory(Path(config.tasks.store), limits=box_limits(config), allow_unisolated=allowed)
+
+
+def reward(config: Config, boxes: SandboxFactory) -> Reward:
+    """What a run's workers score with."""
+    return composed(GradedReward(boxes), boxes, formula(config))
 
 
 def open_pool(config: Config, model: Path | None = None) -> WorkerPool:
@@ -140,7 +173,7 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
             break
         box = await boxes.create(task.environment)  # lazy: reading alone makes no box
         listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
-        if len(chat.prompt(prompts.messages(task, listing), tools)) <= config.tasks.max_prompt_tokens:
+        if len(chat.prompt(prompts.messages(task, listing, system(config)), tools)) <= config.tasks.max_prompt_tokens:
             kept.append(task)
     await boxes.close()
     if not kept:

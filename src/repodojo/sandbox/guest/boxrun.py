@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 WIDTH = 100
 EXCUSED = 4
 """How many times its limit an id may wait for a CPU on top of it."""
@@ -91,6 +90,7 @@ class Supervisor:
         self.began = 0.0
         self.results = Results()
         self.proc: Any = importlib.import_module("boxproc")
+        self.doctests: Any = importlib.import_module("boxdoctest")
 
     def run(self) -> Results:
         while (waiting := [i for i in self.ids if i not in self.results.tests]) and not self._shut():
@@ -224,10 +224,7 @@ class Supervisor:
         example = self.examples[index]
         if example.options.get(doctest.SKIP) or name in self.results.failures:
             return
-        flags = FLAGS
-        for flag, on in example.options.items():
-            flags = flags | flag if on else flags & ~flag
-        if same(example, got, exception, flags):
+        if self.doctests.as_expected(example, got, exception):
             return
         prompt = clip(example.source, 4).splitlines()
         shown = [f">>> {prompt[0]}", *(f"... {row}" for row in prompt[1:])]
@@ -235,19 +232,6 @@ class Supervisor:
         result = clip(exception or got, 2 if exception else 3) or "nothing"
         place = [where] if where else []
         self.results.failures[name] = "\n".join([*shown, f"expected: {wanted}", f"got: {result}", *place])
-
-
-def same(example: doctest.Example, got: str, exception: str, flags: int) -> bool:
-    """Whether an example did what its docstring says, by doctest's own rules."""
-    checker = doctest.OutputChecker()
-    if not exception:
-        return example.exc_msg is None and checker.check_output(example.want, got, flags)
-    if example.exc_msg is None:
-        return False
-    if flags & doctest.IGNORE_EXCEPTION_DETAIL:
-        names = [text.partition(":")[0].strip().rpartition(".")[2] for text in (example.exc_msg, exception)]
-        return names[0] == names[1]
-    return checker.check_output(example.exc_msg, exception, flags)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,10 +12,12 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from repodojo.core import doctests
 from repodojo.sandbox import bytecode
 from repodojo.sandbox.local.skeleton import GUEST, Plan
 from repodojo.sandbox.local.warm import KIT_NAMES
 
+DOCTESTS = "boxdoctest.py"
 _USERS = (1_900_000_000, 65533)  # unassigned anywhere, else the last before `nobody`
 
 
@@ -51,8 +53,8 @@ def _guest() -> Path:
 
 
 def kit() -> tuple[tuple[str, str], ...]:
-    """(name, path) of pytest and what it needs, as this interpreter has them."""
-    found = []
+    """(name, path) of pytest and what it needs, as this interpreter has them, and of what host and boxes share."""
+    found = [(DOCTESTS, doctests.__file__)]
     for name in KIT_NAMES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin:

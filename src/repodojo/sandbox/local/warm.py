@@ -28,7 +28,14 @@ PRELOAD = (  # noqa: SIM905  # sixty names read better as text
     "pytest _pytest.assertion.rewrite _pytest.doctest _pytest.fixtures _pytest.junitxml _pytest.unittest"
 ).split()
 RUNNER = "boxrun"
-GUESTS = (RUNNER, "boxchild", "boxproc", "boxvalues", "boxwitness")  # compiling them took longer than most tests
+GUESTS = (
+    RUNNER,
+    "boxchild",
+    "boxproc",
+    "boxvalues",
+    "boxwitness",
+    "boxdoctest",
+)  # compiling them took longer than most tests
 KIT_NAMES = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
 _SAME_VARIABLES = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 _OURS = ("repodojo", "__mp_main__")

@@ -1,0 +1,172 @@
+"""Boxes against SWE-ReX's local deployment: create, exec, reset, destroy, and memory a box.
+
+Ours: `--boxes` boxes of a small repository alive at once (200; 20 with --quick), each made after the other, isolated
+where this machine can. exec is `true`, first with few and then with all alive; reset is a box given back and another
+made, up to its first command; destroy is the time until all of their processes are gone, a box. Theirs, in an
+environment of its own: sessions of a local deployment, which isolate nothing and copy nothing. `ratio` is the time of
+one life (create, exec, destroy), theirs over ours; memory is PSS of all processes, and for ours also what the machine
+has less of while the boxes live (which other work disturbs).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any
+
+from repodojo.cli.benches import _swerex
+from repodojo.core.errors import ConfigError
+from repodojo.core.protocols import Limits, Sandbox
+from repodojo.core.records import Environment
+from repodojo.sandbox.factory import LocalFactory
+
+SPARE_FILES = 200
+GONE_SECONDS = 120.0
+LIMITS = Limits(seconds=120.0, memory_mb=256, processes=16, disk_mb=16, files=2048)
+ENVIRONMENT = Environment(recipe={"kind": "python", "tree": "small"})
+
+
+def run(quick: bool, boxes: int = 0, alone: bool = False) -> dict[str, Any]:
+    """See the module; `boxes` 0 is its default, `alone` leaves SWE-ReX out (there is no ratio then)."""
+    count = boxes or (20 if quick else 200)
+    rounds = 10 if quick else 50
+    _room_for(count)
+    if not alone:
+        _swerex.environment()  # refused before anything is measured
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "trees" / "small" / "pkg"
+        package.mkdir(parents=True)
+        for i in range(50):
+            (package / f"m{i}.py").write_text(f"def f(x):\n    return x + {i}\n" * 20)
+        ours = asyncio.run(_ours(Path(folder), count, rounds))
+    if alone:
+        return ours
+    theirs = _swerex.measured(5 if quick else 20, rounds)
+    ratios = {f"{kind}_ratio": theirs[f"{kind}_ms"] / ours[f"{kind}_ms"] for kind in ("create", "exec", "reset")}
+    return {"ratio": _life(theirs) / _life(ours), **ratios, **ours, **{f"theirs_{k}": v for k, v in theirs.items()}}
+
+
+def _life(found: dict[str, Any]) -> float:
+    return float(found["create_ms"] + found["exec_ms"] + found["destroy_ms"])
+
+
+def _room_for(count: int) -> None:
+    """Descriptors for that many boxes, or ConfigError: each holds one here, and two processes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE_FILES
+    most = int(Path("/proc/sys/kernel/pid_max").read_text()) if os.path.exists("/proc/sys/kernel/pid_max") else 1 << 15
+    if (hard != resource.RLIM_INFINITY and wanted > hard) or count + 1000 > most:
+        raise ConfigError(
+            f"{count} boxes need {wanted} descriptors and as many processes; this machine allows {hard} and {most}",
+            way_out="give fewer with --boxes, or raise `ulimit -Hn` and kernel.pid_max",
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _ours(store: Path, count: int, rounds: int) -> dict[str, Any]:
+    factory = LocalFactory(store, limits=LIMITS, lazy=False, allow_unisolated=True)
+    try:
+        first = await factory.create(ENVIRONMENT)  # starts the fork server
+        few = [await _timed(first.exec(("true",))) for _ in range(rounds)]
+        python = [await _timed(first.exec(("python", "-c", ""))) for _ in range(max(rounds // 5, 2))]
+        before, free, processes = _pss(), _free_kb(), len(_descendants())
+        boxes: list[Sandbox] = []
+        create = [await _made(factory, boxes) for _ in range(count)]
+        memory = {"pss_kb": (_pss() - before) / count, "machine_kb": (free - _free_kb()) / count}
+        many = [await _timed(boxes[i % count].exec(("true",))) for i in range(rounds)]
+        reset = [await _timed(_again(factory, boxes, i)) for i in range(min(rounds, count))]
+        destroy = await _destroyed(boxes, processes)
+    finally:
+        await factory.close()
+    edge = max(count // 10, 1)
+    return {
+        "boxes": count,
+        "isolation": factory.level.name,
+        "create_ms": statistics.median(create),
+        "create_first_ms": statistics.median(create[:edge]),
+        "create_last_ms": statistics.median(create[-edge:]),
+        "exec_ms": statistics.median(few),
+        "exec_all_alive_ms": statistics.median(many),
+        "exec_python_ms": statistics.median(python),
+        "reset_ms": statistics.median(reset),
+        "destroy_ms": destroy / count,
+        **memory,
+    }
+
+
+async def _timed(work: Awaitable[Any]) -> float:
+    """Milliseconds."""
+    began = time.perf_counter()
+    await work
+    return 1000 * (time.perf_counter() - began)
+
+
+async def _made(factory: LocalFactory, boxes: list[Sandbox]) -> float:
+    began = time.perf_counter()
+    boxes.append(await factory.create(ENVIRONMENT))
+    return 1000 * (time.perf_counter() - began)
+
+
+async def _again(factory: LocalFactory, boxes: list[Sandbox], place: int) -> None:
+    await boxes[place].close()
+    boxes[place] = await factory.create(ENVIRONMENT)
+    await boxes[place].exec(("true",))
+
+
+async def _destroyed(boxes: Sequence[Sandbox], processes: int) -> float:
+    """Milliseconds until as few processes are left as there were before the boxes."""
+    began = time.perf_counter()
+    for box in boxes:
+        await box.close()
+    await asyncio.to_thread(gone, processes)
+    return 1000 * (time.perf_counter() - began)
+
+
+def gone(processes: int) -> bool:
+    """Wait until no more than that many descendants are left; False where they stay."""
+    began = time.monotonic()
+    while (left := len(_descendants())) > processes and time.monotonic() - began < GONE_SECONDS:
+        time.sleep(0.005)
+    return left <= processes
+
+
+def _descendants() -> list[int]:
+    """Every process that this one started, and those that they started."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            try:
+                parent = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it ended meanwhile
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found, waiting = list[int](), [os.getpid()]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _pss() -> float:
+    """KiB of memory of the processes below this one, shared pages counted once over all; 0 where none may be read."""
+    total = 0
+    for pid in _descendants():
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:  # gone, or another user's
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return float(total)
+
+
+def _free_kb() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))

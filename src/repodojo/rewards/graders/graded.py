@@ -1,0 +1,30 @@
+"""The reward of a task by its grader's kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from repodojo.core.protocols import Reward, SandboxFactory
+from repodojo.core.records import Score, Task, Trajectory
+from repodojo.rewards.cache import VerdictCache
+from repodojo.rewards.grade import TestReward
+from repodojo.rewards.graders.command import CommandReward
+
+
+class GradedReward:
+    """TestReward for test ids, CommandReward for every other kind; verdicts are kept in one cache.
+
+    >>> reward = GradedReward(LocalFactory(Path("tasks")))                   # doctest: +SKIP
+    >>> (await reward.score(task, gold_changes, None)).value                 # doctest: +SKIP
+    1.0
+    """
+
+    def __init__(self, factory: SandboxFactory, *, cache: VerdictCache | None = None, warm: bool = True) -> None:
+        cache = cache or VerdictCache()
+        self.tests = TestReward(factory, cache=cache, warm=warm)
+        self.commands = CommandReward(factory, cache=cache)
+
+    async def score(self, task: Task, changes: Mapping[str, bytes | None], trajectory: Trajectory | None) -> Score:
+        """Grade `changes`; GradingError where the grader's record lacks what its kind needs."""
+        reward: Reward = self.tests if task.grader.kind == "f2p_p2p" else self.commands
+        return await reward.score(task, changes, trajectory)

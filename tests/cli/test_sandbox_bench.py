@@ -1,0 +1,50 @@
+"""The sandbox's benchmark: what it measures of ours, and what it says where the other side cannot be had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from repodojo.cli import main
+from repodojo.cli.benches import _swerex, sandbox
+from repodojo.core.errors import ConfigError, UserError
+
+
+def test_ours_alone_tells_each_part_of_a_boxs_life(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "sandbox", "--quick", "--boxes", "4", "--alone", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert end.value.code == 0 and found["boxes"] == 4 and "ratio" not in found
+    assert all(found[f"{kind}_ms"] > 0 for kind in ("create", "exec", "exec_python", "reset", "destroy"))
+
+
+def test_options_of_the_sandbox_do_nothing_elsewhere_and_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "advantage", "--quick", "--boxes", "4"])
+    assert end.value.code == 2 and "--boxes would do nothing" in capsys.readouterr().err
+
+
+def test_more_boxes_than_the_machine_allows_are_refused() -> None:
+    with pytest.raises(ConfigError, match="descriptors"):
+        sandbox.run(True, boxes=1 << 26, alone=True)
+
+
+def test_without_an_index_the_other_side_is_refused_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UserError, match=r"cannot be installed: .*swe-rex.*--alone"):
+        _swerex.environment()
+    assert not any((tmp_path / "repodojo").iterdir())  # nothing half made is left
+
+
+@pytest.mark.slow
+def test_both_sides_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "sandbox", "--quick", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert end.value.code == 0 and found["ratio"] > 1 and found["theirs_create_ms"] > 0
