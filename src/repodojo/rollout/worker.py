@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from repodojo.agent import editing
 from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.scripted.scripts import scripted
 from repodojo.agent.tools import default_tools
@@ -117,6 +118,7 @@ class Worker:
     def _stage(self) -> Stage:
         from repodojo.rewards.cache import VerdictCache
         from repodojo.rewards.compose import composed
+        from repodojo.rewards.edem import ByKind
         from repodojo.rewards.grade import TestReward
         from repodojo.sandbox.factory import LocalFactory
         from repodojo.tasks.store import TaskStore
@@ -125,7 +127,7 @@ class Worker:
         store = Path(s.store)
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
         boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
-        reward = composed(TestReward(boxes, cache=VerdictCache()), boxes, s.reward)
+        reward = composed(ByKind(TestReward(boxes, cache=VerdictCache())), boxes, s.reward)
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
         return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, memo)
 
@@ -190,6 +192,8 @@ class Worker:
         if key not in self.policies:
             if order.policy == MODEL:
                 self.policies[key] = ModelPolicy(MODEL, self.engine, self.chat, temperature=order.temperature)
+            elif order.policy == editing.UNCHANGED:
+                self.policies[key] = editing.unchanged(self.chat)
             else:
                 tries = self.settings.agent.max_turns - 1
                 self.policies[key] = scripted(order.policy, self.chat, tries=tries)
