@@ -141,9 +141,17 @@ class Tally(Base):
         self.total += number
 '''
 
+MORE = """
+
+def test_label():
+    from tiny.sums import Base
+
+    assert Base().label() == "tally"
+"""
+
 
 def make(folder: Path, **given: Any) -> tuple[TaskStore, Line]:
-    root = write(folder / "tiny-1.0", MODULE + CLASS, TESTS)
+    root = write(folder / "tiny-1.0", MODULE + CLASS, TESTS + MORE)
     [line] = asyncio.run(make_all([str(root)], folder / "s", Options(**given), boxes, lambda source: quiet))
     assert line.error is None, line.error
     return TaskStore(folder / "s"), line
@@ -167,13 +175,13 @@ def named(store: TaskStore) -> dict[str, Task]:
 def test_features_are_asked_back(tmp_path: Path) -> None:
     store, _ = make(tmp_path, features=True)
     tasks = named(store)
-    assert set(tasks) == {"clamp", "mean", "window", "Base", "Tally"} | (set(tasks) & {"Tally.add", "Base.label"})
+    assert set(tasks) == {"clamp", "mean", "window", "Base", "Base.label", "Tally"}
     clamp, tally = tasks["clamp"], tasks["Tally"]
     assert (clamp.labels["kind"], tally.labels["kind"]) == ("removed-function", "removed-class")
     assert clamp.instruction.startswith("The function `clamp` is missing in tiny/sums.py: write it.\n")
     assert "def clamp(x, low, high):" in clamp.interface and ">>> clamp(5, 0, 3)" in clamp.interface
     assert "def add(self, number):" in tally.interface and "self.total += number" not in tally.interface
-    assert "tiny/sums.py:" in tasks["Base"].interface or not tasks["Base"].interface.count("used like")
+    assert "class Base:" in tasks["Base"].interface and 'return "tally"' not in tasks["Base"].interface
     [edit] = [edit for edit in clamp.environment.recipe["edits"] if edit["path"] == "tiny/sums.py"]
     assert edit["text"] == "" and clamp.gold and "+def clamp(x, low, high):" in clamp.gold.patch
     assert fates(store) == {"sound  ()"}

@@ -37,7 +37,8 @@ async def answer(task: Task, actor: Actor, chat: ChatFormat, limits: AgentLimits
 def unchanged(chat: ChatFormat) -> ScriptedPolicy:
     """The policy that leaves the range as it is."""
 
-    def make(_seed: int) -> Script:
+    def make(seed: int) -> Script:
+        del seed  # nothing is drawn
         return _copy
 
     return ScriptedPolicy(UNCHANGED, make, chat)

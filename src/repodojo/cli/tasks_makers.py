@@ -13,7 +13,7 @@ from repodojo.tasks.written import Writer
 CONTEXT = 4096
 """Tokens of a function's signature, docstring and body that a model which writes bugs may see and say."""
 MAKERS = ("bugs", "history", "edits", "features")
-OF = {
+OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("kinds", "combine", "combine_in", "written_by"), ("bugs",)),
     **dict.fromkeys(("max_lines",), ("bugs", "features")),
     "per_function": ("bugs",),

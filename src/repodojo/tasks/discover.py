@@ -66,7 +66,7 @@ class FunctionInfo:
     @cached_property
     def digest(self) -> str:
         """The same for two functions with the same body and parameters, whatever name or formatting they have."""
-        given = self.node.bases if isinstance(self.node, ast.ClassDef) else [self.node.args]
+        given: list[ast.AST] = [*self.node.bases] if isinstance(self.node, ast.ClassDef) else [self.node.args]
         parts = [*map(ast.dump, given), *map(ast.dump, self.body)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

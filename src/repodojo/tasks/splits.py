@@ -89,10 +89,11 @@ def assign(
     random.Random(seed).shuffle(order)
     total, have = len(found.ids), Counter[Split]()
     result: dict[str, Split] = {}
+    held_out: Split = "held-out"
     for group in _of_languages(found, languages):
         order.remove(group)
-        have["held-out"] += sizes[group]
-        result |= dict.fromkeys(packages[group], "held-out")
+        have[held_out] += sizes[group]
+        result |= dict.fromkeys(packages[group], held_out)
     for group in sorted(order, key=lambda g: -sizes[g]):
         lack = {split: fraction * total - have[split] for split, fraction in fractions.items() if fraction}
         best = max(lack, key=lambda split: lack[split])

@@ -93,7 +93,7 @@ def _render(path: str, before: list[str], found: Range, after: list[str], top: b
 
 def _sizes(rows: Sequence[str]) -> list[int]:
     """Characters of the first 1, 2, ... rows with their line ends."""
-    total, found = 0, []
+    total, found = 0, list[int]()
     for row in rows:
         total += len(row) + 1
         found.append(total)

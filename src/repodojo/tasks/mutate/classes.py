@@ -17,10 +17,8 @@ def removed_base(scope: Scope) -> Iterator[Mutant]:
     node = scope.node
     if not isinstance(node, ast.ClassDef):
         return
-    given = [*node.bases, *(keyword.value for keyword in node.keywords)]
-    for base in node.bases:
+    for place, base in enumerate(node.bases):
         start, end = scope.text.span(base)
-        place = given.index(base)
         if place + 1 < len(node.bases):
             end = scope.text.span(node.bases[place + 1])[0]
         elif place:
