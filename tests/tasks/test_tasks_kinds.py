@@ -22,6 +22,7 @@ from repodojo.cli import main
 from repodojo.core.records import Environment, Gold, Grader, Source, Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.fake import FakeModel
+from repodojo.rewards.grade import TestReward
 from repodojo.tasks import features, leaks
 from repodojo.tasks.discover import FunctionInfo, classes, functions
 from repodojo.tasks.make import Options
@@ -185,6 +186,24 @@ def test_features_are_asked_back(tmp_path: Path) -> None:
     [edit] = [edit for edit in clamp.environment.recipe["edits"] if edit["path"] == "tiny/sums.py"]
     assert edit["text"] == "" and clamp.gold and "+def clamp(x, low, high):" in clamp.gold.patch
     assert fates(store) == {"sound  ()"}
+
+
+async def test_examples_that_the_agent_writes_do_not_count(tmp_path: Path) -> None:
+    store, _ = await asyncio.to_thread(make, tmp_path, features=True, limit=2)
+    factory = boxes(store.path)
+    try:
+        reward = TestReward(factory)
+        for task in store.tasks():
+            [path] = [edit["path"] for edit in task.environment.recipe["edits"] if edit["path"].startswith("tiny/")]
+            box = await factory.create(task.environment)
+            now = (await box.read(path)).decode()
+            await box.close()
+            name = task.focus[0].partition("::")[2].rpartition(".")[2]
+            forged = f'{now}\n\ndef {name}(*given):\n    """\n    >>> 1\n    1\n    """\n'
+            assert (await reward.score(task, {path: forged.encode()}, None)).value == 0.0
+            assert (await reward.score(task, store.gold_changes(task), None)).value == 1.0
+    finally:
+        await factory.close()
 
 
 def test_a_feature_that_tells_its_body_is_a_leak() -> None:
