@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from repodojo.core.records import Task
 
@@ -17,7 +18,7 @@ CURSOR = "<|user_cursor_is_here|>"
 FILE_START, FILE_END = "<|start_of_file|>", "<|end_of_file|>"
 ANSWER = "answer.txt"
 """The one path in the changes of such an episode: the new text of the editable range."""
-KIND = "text"
+KIND: Literal["text"] = "text"
 _FENCED = re.compile(r"\s*```[^\n]*\n(.*?)\n?```\s*", re.DOTALL)
 
 
