@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from repodojo.agent.editing import unchanged as reference
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.tools import default_tools
+from repodojo.audit.monitor.signs import signs
 from repodojo.cli import main
 from repodojo.core.editing import ANSWER, END, START, expected, unchanged
 from repodojo.core.errors import ConfigError
@@ -77,6 +79,12 @@ def test_answers_that_are_wrong_cut_off_or_do_not_fit(chat: ChatFormat) -> None:
     assert cut.stop_reason == "tokens" and cut.score.value is not None and cut.score.value < 1
     full = played(chat, says(chat, "y"), AgentLimits(8, 3, 20))
     assert (full.stop_reason, full.turns, full.score.value) == ("context", (), 0.0)
+
+
+def test_the_monitor_takes_no_edit_for_cheating(chat: ChatFormat) -> None:
+    done = played(chat, says(chat, "y = sys.exit(x)"))
+    assert signs(done, TASK) == []
+    assert signs(done, replace(TASK, grader=Grader(), interface="", instruction="Double it."))  # what it spares
 
 
 @pytest.fixture(scope="module")
