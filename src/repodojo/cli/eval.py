@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from repodojo.cli.progress import Bars
+from repodojo.core.editing import is_edit
 from repodojo.core.errors import ConfigError
 from repodojo.train import config as configuration
 
@@ -35,6 +36,9 @@ def evaluate(
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as one JSON object.")] = False,
 ) -> None:
     """Measure models and scripted references on tasks, with 95% intervals clustered by task.
+
+    Code edits are one turn: pass@1 is then the share of exact matches, and the mean reward stands beside the table.
+    --policy unchanged is the reference for them.
 
     Example: repodojo eval tasks --base --model runs/mine/checkpoints/rl-00040 --policy tested-search
 
@@ -82,7 +86,7 @@ def evaluate(
                     pool, chosen, attempts=attempts, seed=seed, policy=who, name=name, on_episode=bars.advance
                 )
             rows.append(measure.row(name, found, chosen, store, seed))
-            if not formula.plain:
+            if not formula.plain or any(map(is_edit, chosen)):
                 means = measure.part_means(found, formula.names())
                 paid[rows[-1].name] = {"reward": measure.mean_reward(found), **means}
     if json_:

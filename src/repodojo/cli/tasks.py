@@ -14,14 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from repodojo.cli import tasks_history, tasks_sets
+from repodojo.cli.tasks_edits import between, from_edits, languages_named
+from repodojo.cli.tasks_makers import MAKERS, chosen, combined_in, written
 from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
+from repodojo.core.editing import edit_of, expected, is_edit
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import SandboxFactory
+from repodojo.core.records import Task
+from repodojo.tasks.edits.excerpt import Bounds
+from repodojo.tasks.edits.make import Options as Edits
 from repodojo.tasks.history.make import Options as History
 from repodojo.tasks.history.walk import Filters
 from repodojo.tasks.make import Options, Tell
-from repodojo.tasks.mutate import KINDS
+from repodojo.tasks.mutate import ALL_KINDS, KINDS
 from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
 
@@ -31,6 +37,7 @@ app.command("export")(tasks_sets.export_tasks)
 app.command("validate")(tasks_sets.validate)
 app.command("stats")(tasks_sets.stats)
 app.command("split")(tasks_sets.split_tasks)
+SIZES = Bounds()
 STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
 STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 
@@ -45,16 +52,30 @@ def make(
     seed: Annotated[int, typer.Option(help="draws mutants and ids")] = 0,
     max_lines: Annotated[int, typer.Option(min=2, help="longest function, docstring left out")] = 30,
     per_function: Annotated[int, typer.Option(min=1, help="tasks a function gives at most")] = 6,
-    kinds: Annotated[str, typer.Option(help=f"comma-separated, of: {', '.join(KINDS)}")] = ",".join(KINDS),
+    kinds: Annotated[str, typer.Option(help=f"with commas, or all: {', '.join(ALL_KINDS)}")] = ",".join(KINDS),
+    combine: Annotated[int, typer.Option(min=1, help="bugs: then up to --limit tasks more with so many at once")] = 1,
+    combine_in: Annotated[str, typer.Option(help="bugs: they are of one file, or of one module (a folder)")] = "file",
+    written_by: Annotated[str, typer.Option(help="bugs: a model folder (or base) that rewrites functions")] = "",
     workers: Annotated[int, typer.Option(min=1, help="boxes that work side by side")] = 2,
     unisolated: Annotated[bool, typer.Option(help="where the machine offers no isolation, run without")] = False,
-    maker: Annotated[str, typer.Option("--from", help="bugs (injected ones) or history (commits)")] = "bugs",
+    maker: Annotated[str, typer.Option("--from", help=f"what tasks are made of: {', '.join(MAKERS)}")] = "bugs",
+    edits: Annotated[bool, typer.Option("--edits", help="the same as --from edits: small hunks of commits")] = False,
+    features: Annotated[bool, typer.Option("--features", help="the same as --from features: removed code")] = False,
+    languages: Annotated[str, typer.Option(help="edits: only these, with commas (default: all of code)")] = "",
+    min_input: Annotated[int, typer.Option(min=0, help="edits: characters shown at least")] = SIZES.input[0],
+    max_input: Annotated[int, typer.Option(min=1, help="edits: characters shown at most")] = SIZES.input[1],
+    min_output: Annotated[int, typer.Option(min=0, help="edits: characters of the answer at least")] = SIZES.output[0],
+    max_output: Annotated[int, typer.Option(min=1, help="edits: characters of the answer at most")] = SIZES.output[1],
+    max_hunk: Annotated[int, typer.Option(min=1, help="edits: lines that a hunk removes or adds at most")] = 20,
+    margin: Annotated[int, typer.Option(min=0, help="edits: lines around the change in the editable range")] = 4,
+    events: Annotated[int, typer.Option(min=0, help="edits: earlier edits that are shown")] = 3,
+    per_commit: Annotated[int, typer.Option(min=1, help="edits: tasks a commit gives at most")] = 4,
     max_files: Annotated[int, typer.Option(min=0, help="history: fewer changed files than this (0: any)")] = 5,
     max_edited: Annotated[int, typer.Option(min=0, help="history: fewer edited lines (0: any)")] = 200,
     max_patch: Annotated[int, typer.Option(min=0, help="history: fewer characters of patch (0: any)")] = 10_000,
     min_words: Annotated[int, typer.Option(min=0, help="history: words the instruction needs")] = 3,
-    max_commits: Annotated[int, typer.Option(min=0, help="history: newest commits walked (0: all)")] = 0,
-    revision: Annotated[str, typer.Option(help="history: where the walk begins")] = "HEAD",
+    max_commits: Annotated[int, typer.Option(min=0, help="history, edits: newest commits walked (0: all)")] = 0,
+    revision: Annotated[str, typer.Option(help="history, edits: where the walk begins")] = "HEAD",
     sure: Annotated[int, typer.Option(min=1, help="history: rounds without a new flicker before ids count")] = 3,
     reverts: Annotated[bool, typer.Option(help="history: take reverts too")] = False,
     issues: Annotated[Path | None, typer.Option(help="history: issues with number, title, body")] = None,
@@ -65,18 +86,37 @@ def make(
 
     Example: repodojo tasks make toolz==1.0.0 ./my-package -o my-tasks --limit 200
 
+    Example: repodojo tasks make ./my-package -o my-tasks --kinds all --combine 2
+
+    Example: repodojo tasks make ./my-package --features -o my-tasks
+
     Example: repodojo tasks make ./my-repository --from history -o my-tasks
+
+    Example: repodojo tasks make https://example.org/project.git --edits --languages rust,go -o my-edits
     """
-    tasks_history.refuse_idle(context, maker)
+    maker = chosen(context, maker, edits=edits, features=features)
+    if maker == "edits":
+        sizes = (between("input", min_input, max_input), between("output", min_output, max_output))
+        wanted_edits = Edits(
+            split_named(split), limit, max_commits, revision, seed, languages_named(languages), Bounds(*sizes, margin),
+            max_hunk, events, per_commit,
+        )  # fmt: skip
+        from_edits(sources, out, wanted_edits, as_json)
+        return
     if maker == "history":
         filters = Filters(max_files, max_edited, max_patch, min_words, reverts)
-        chosen = History(split_named(split), limit, max_commits, revision, sure, workers, filters)
+        walked = History(split_named(split), limit, max_commits, revision, sure, workers, filters)
         tasks_history.from_history(
-            sources, out, chosen, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
+            sources, out, walked, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
         )
         return
-    wanted = tuple(filter(None, kinds.split(",")))
-    options = Options(split_named(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers)
+    wanted = ALL_KINDS if kinds == "all" else tuple(filter(None, kinds.split(",")))
+    writer = written(context, written_by, per_function, seed)
+    options = Options(
+        split_named(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers,
+        features=maker == "features", combine=combine, combine_in=combined_in(context, combine_in, combine),
+        writer=writer,
+    )  # fmt: skip
     console = Console(stderr=as_json)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
@@ -130,9 +170,9 @@ def _table(console: Console, lines: list[Line], out: Path) -> None:
 
 
 def _kinds(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [kind for kind in wanted if kind not in KINDS]
+    unknown = [kind for kind in wanted if kind not in ALL_KINDS]
     if unknown or not wanted:
-        raise ConfigError(f"there is no kind {(unknown or [''])[0]!r}", way_out=f"choose from {', '.join(KINDS)}")
+        raise ConfigError(f"there is no kind {(unknown or [''])[0]!r}", way_out=f"choose from {', '.join(ALL_KINDS)}")
     return wanted
 
 
@@ -177,8 +217,20 @@ def show(
         return
     print(f"{task.id}  {task.source.dataset}  {task.source.split}  {task.labels.get('kind', '')}\n")
     print(task.instruction)
+    if is_edit(task):
+        _show_edit(task, gold)
+        return
     print(f"visible: {', '.join(task.visible_tests)}")
     print(f"must turn green: {len(task.grader.fail_to_pass)}; must stay green: {len(task.grader.pass_to_pass)}")
     print(f"hidden files: {', '.join(task.hidden_files) or 'none'}")
     if gold and task.gold:
         print(f"\n{task.gold.patch}")
+
+
+def _show_edit(task: Task, gold: bool) -> None:
+    """What is shown beside the request (an imported row has none), and the answer."""
+    parts = edit_of(task)
+    print("\n\n".join(part for part in (parts.events, parts.excerpt if parts.request else "") if part))
+    print(f"\n{task.language}; the answer has {len(expected(task))} characters")
+    if gold:
+        print(f"\n{expected(task)}")

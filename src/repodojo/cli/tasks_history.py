@@ -12,32 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from repodojo.cli.progress import Bars
-from repodojo.core.errors import ConfigError, RepodojoError
+from repodojo.core.errors import RepodojoError
 from repodojo.tasks.history.make import Options, make, walk
 from repodojo.tasks.history.message import read_issues
 from repodojo.tasks.store import TaskStore
 
 STAGES = ("commits seen", "commits kept", "built", "validated")
-ONLY = {
-    "bugs": ("kinds", "seed", "max_lines", "per_function"),
-    "history": (
-        "max_files", "max_edited", "max_patch", "min_words", "max_commits", "revision", "sure", "issues", "walk_only",
-        "reverts",
-    ),
-}  # fmt: skip
-
-
-def refuse_idle(context: typer.Context, maker: str) -> None:
-    """ConfigError for an option that was given and does nothing with this maker."""
-    if maker not in ONLY:
-        raise ConfigError(f"there is no maker {maker!r}", way_out=f"use --from {' or --from '.join(ONLY)}")
-    for other, names in ONLY.items():
-        for name in names if other != maker else ():
-            source = context.get_parameter_source(name)
-            if source is not None and source.name == "COMMANDLINE":
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} does nothing with --from {maker}", way_out=f"it is for --from {other}"
-                )
 
 
 def from_history(

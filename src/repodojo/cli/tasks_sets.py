@@ -164,11 +164,16 @@ def split_tasks(
     held_out: Annotated[float, typer.Option(min=0, max=1, help="share of tasks held out")] = 0.0,
     seed: Annotated[int, typer.Option(help="orders groups of one size")] = 0,
     threshold: Annotated[float, typer.Option(min=0.5, max=1, help="similarity from which two are one")] = 0.8,
+    languages: Annotated[str, typer.Option("--hold-out-languages", help="with commas: whole languages held out")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check that splits share no repository, function or near-duplicate; with shares given, divide the set anew.
 
+    A language that is held out takes along the repositories that it is in.
+
     Example: repodojo tasks split my-tasks --dev 0.1 --held-out 0.2
+
+    Example: repodojo tasks split my-edits --held-out 0.2 --hold-out-languages rust,lua
     """
     from collections import Counter
 
@@ -178,7 +183,9 @@ def split_tasks(
     shares: dict[Split, float] = {"train": 1 - dev - held_out, "dev": dev, "held-out": held_out}
     with Bars() as bars:
         bars.phase("compare tasks", 0)
-        found = divide(tasks, shares, seed, threshold) if dev or held_out else groups(tasks, threshold)
+        apart = tuple(filter(None, languages.split(",")))
+        anew = dev or held_out or apart
+        found = divide(tasks, shares, seed, threshold, apart) if anew else groups(tasks, threshold)
     counts = Counter(found.splits)
     shared = Counter(item.what for item in found.shared)
     if as_json:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from repodojo.core.digest import fingerprint
+from repodojo.core.editing import is_edit
 from repodojo.core.errors import OutageError
 from repodojo.core.protocols import Reward, Sandbox, SandboxFactory
 from repodojo.core.recent import Recent
@@ -38,7 +39,8 @@ def composed(tests: Reward, factory: SandboxFactory, formula: Formula) -> Reward
 class ComposedReward:
     """Scores with `parts["solved"]` (1 where tests and checks hold), each part by name, and `parts["bonus"]`.
 
-    Process scores are worked out for solved tasks alone, intermediate ones for the others alone.
+    Process scores are worked out for solved tasks alone, intermediate ones for the others alone. A code edit has but
+    one part, `edit` (its edit distance, an intermediate score); without any it is paid by text as it stands.
     """
 
     def __init__(self, tests: Reward, factory: SandboxFactory, formula: Formula) -> None:
@@ -59,6 +61,8 @@ class ComposedReward:
                 name = type(error).__name__
                 continue
             value = self.formula.value(bool(parts["solved"]), parts)
+            if is_edit(task) and not parts["solved"] and not self.formula.partial:
+                value = verdict.value
             parts["bonus"] = value - 1.0 if parts["solved"] else 0.0
             return replace(verdict, value=value, parts={**verdict.parts, **parts})
         return Score(None, error=name, seconds=verdict.seconds)
@@ -70,7 +74,8 @@ class ComposedReward:
         if key not in self._known:
             self._known[key] = await self._of_changes(task, changes, verdict)
         parts = dict(self._known[key])
-        timely = OF_EPISODES.intersection(self.formula.process()) if parts["solved"] else set()
+        boxed = parts["solved"] and not is_edit(task)
+        timely = OF_EPISODES.intersection(self.formula.process()) if boxed else set()
         seen = Work(task, {}, {}, trajectory=trajectory, tokens_target=self.formula.tokens_target)
         for name in sorted(timely):
             parts[name] = await SCORES[name](seen)
@@ -79,6 +84,8 @@ class ComposedReward:
     async def _of_changes(self, task: Task, changes: Mapping[str, bytes | None], verdict: Score) -> dict[str, float]:
         """The parts that the changes decide."""
         formula, parts = self.formula, dict[str, float]()
+        if is_edit(task):  # no box, so neither checks nor process scores
+            return {"solved": float(verdict.solved), "edit": verdict.parts["ed"]}
         if formula.checks and (verdict.solved or "checks" in formula.partial):
             parts["checks"] = await self._in_box(self._checked, task, changes)
         solved = verdict.solved and parts.get("checks", 1.0) == 1.0

@@ -58,7 +58,7 @@ class TestReward:
         self.cache = cache or VerdictCache()
         self.warm = warm
         self.witness = Witness(factory)
-        self._docstrings = Docstrings()
+        self._docstrings = Docstrings(factory)
 
     async def score(self, task: Task, changes: Changes, trajectory: Trajectory | None) -> Score:
         """Grade `changes` (path to bytes, None: deleted). Raises GradingError for a grader of another kind."""

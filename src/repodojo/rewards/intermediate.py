@@ -7,6 +7,7 @@ checks   share of the command-line checks that hold. Gamed by whatever makes one
 compile  share of the repository's syntax errors that are gone. 0 where there were none. A deleted file keeps its
          count. Gamed by emptying the file.
 lint     share of the repository's ruff findings that are gone. 0 where there were none. Gamed by mending style alone.
+edit     1 - edit distance of a code edit's answer (see `edem`); of nothing else. Gamed by repeating what is there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from repodojo.core.records import Score
 from repodojo.rewards import linting
 from repodojo.rewards.process.work import Work
 
-NAMES = ("hidden", "checks", "compile", "lint")
+NAMES = ("hidden", "checks", "compile", "lint", "edit")
 
 
 def hidden(score: Score) -> float:

@@ -8,9 +8,11 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from repodojo.agent.editing import answer
 from repodojo.agent.loop import AgentLimits, Played, play
 from repodojo.agent.policy import Policy
 from repodojo.agent.tools import Toolset
+from repodojo.core.editing import ANSWER, is_edit, unchanged
 from repodojo.core.errors import OutageError
 from repodojo.core.protocols import ExecResult, Reward, Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
@@ -62,6 +64,8 @@ def unplayed(order: Order, error: str) -> Trajectory:
 
 async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple[Played, Mapping[str, str]]:
     """The episode, and the base text of each file that it changed (for the diff that people read)."""
+    if is_edit(task):
+        return await answer(task, policy.actor(order.seed), stage.chat, stage.limits), {ANSWER: unchanged(task)}
     box = await stage.boxes.create(task.environment)
     try:
         actor = policy.actor(order.seed)

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from repodojo.agent import editing
 from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.scripted.scripts import scripted
 from repodojo.agent.tools import default_tools
@@ -192,6 +193,8 @@ class Worker:
         if key not in self.policies:
             if order.policy == MODEL:
                 self.policies[key] = ModelPolicy(MODEL, self.engine, self.chat, temperature=order.temperature)
+            elif order.policy == editing.UNCHANGED:
+                self.policies[key] = editing.unchanged(self.chat)
             else:
                 tries = self.settings.agent.max_turns - 1
                 self.policies[key] = scripted(order.policy, self.chat, tries=tries)

@@ -6,10 +6,12 @@ import difflib
 import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from repodojo.core.records import Environment, Gold, Grader, Source, Task, Validation
-from repodojo.tasks.baseline import RUNS, Baseline
+from repodojo.tasks.baseline import RUNS
+from repodojo.tasks.discover import FunctionInfo
 from repodojo.tasks.instruction import instruction
 from repodojo.tasks.layout import Layout, canonical
 from repodojo.tasks.mutate import Edit, Mutant
@@ -41,12 +43,11 @@ def fate(plan: Plan, outcome: Outcome) -> str:
     return "hung" if "no answer after" in outcome.text or "the process" in outcome.text else "killed"
 
 
-def task(origin: Origin, plan: Plan, mutant: Mutant, outcome: Outcome, base: Baseline) -> Task:
-    """The record. Red ids are fail_to_pass; those that stay green beside the bug are pass_to_pass."""
-    function, source = plan.function, plan.function.text.source
+def task(origin: Origin, plan: Plan, broken: Sequence[tuple[FunctionInfo, Mutant]], outcome: Outcome) -> Task:
+    """The record of one bug, or of several at once. Red ids are fail_to_pass, those that stay green pass_to_pass."""
     red = tuple(i for i in (*plan.visible, *plan.hidden, *plan.others) if outcome.tests[i] != "passed")
     green = tuple(i for i in (*plan.visible, *plan.hidden, *plan.others) if outcome.tests[i] == "passed")
-    edits = [edit_record(function.path, mutant.edit)]
+    edits = [edit_record(function.path, mutant.edit) for function, mutant in broken]
     edits += [edit_record(path, Edit(0, 0, text)) for path, text in plan.shown.items()]
     script = f"#!/bin/sh\nexec python -m boxrun {' '.join(map(shlex.quote, plan.visible))}\n"
     recipe = {**origin.environment.recipe, "edits": edits, "scripts": {"repro": script}}
@@ -54,28 +55,42 @@ def task(origin: Origin, plan: Plan, mutant: Mutant, outcome: Outcome, base: Bas
     return Task(
         id="t-" + hashlib.sha256(identity.encode()).hexdigest()[:12],
         source=origin.source,
-        instruction=instruction(function.path, function.qualname, outcome.text),
+        instruction=_told([function for function, _ in broken], outcome.text),
         environment=replace(origin.environment, recipe=recipe),
         grader=Grader("f2p_p2p", "python -m boxrun --report", "boxrun", red, green, timeout=30.0),
-        gold=Gold(_patch(function.path, mutant.edit.apply(source), source)),
+        gold=Gold(_patches(broken)),
         repo=origin.repo or origin.layout.name,
         base_commit=origin.commit,
         licence=origin.layout.licence,
         visible_command="repro",
         visible_tests=plan.visible,
-        focus=(function.focus,),
+        focus=tuple(function.focus for function, _ in broken),
         hidden_files=plan.hidden_files,
         protected=tuple(dict.fromkeys((*PROTECTED, *plan.shown, *plan.hidden_files))),
         validation=Validation(RUNS + 2, (), round(outcome.seconds, 4)),
         labels={
-            "kind": mutant.kind,
+            "kind": broken[0][1].kind if len(broken) == 1 else "combined",
             "package": canonical(origin.layout.name),
-            "function": function.digest,
-            "lines": str(function.lines),
+            "function": broken[0][0].digest,
+            "lines": str(sum(function.lines for function, _ in broken)),
             "judge": plan.visible[0].partition(":")[0],
         },
-        raw={"mutation": mutant.description},
+        raw={"mutation": "; ".join(mutant.description for _, mutant in broken)},
     )
+
+
+def _told(functions: Sequence[FunctionInfo], output: str) -> str:
+    paths = list(dict.fromkeys(function.path for function in functions))
+    return instruction(" and ".join(paths), "` and `".join(function.qualname for function in functions), output)
+
+
+def _patches(broken: Sequence[tuple[FunctionInfo, Mutant]]) -> str:
+    """The diff from the broken files to the sound ones."""
+    texts: dict[str, tuple[str, str]] = {}
+    for function, mutant in sorted(broken, key=lambda item: -item[1].edit.start):  # from the end, so that spans hold
+        sound, now = texts.get(function.path, (function.text.source, function.text.source))
+        texts[function.path] = sound, mutant.edit.apply(now)
+    return "".join(_patch(path, now, sound) for path, (sound, now) in sorted(texts.items()))
 
 
 def _patch(path: str, broken: str, sound: str) -> str:

@@ -16,14 +16,14 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class FunctionInfo:
-    """A top-level function or a method, where it stands and what its docstring says.
+    """A top-level function or a method (or, from `classes`, a class), where it stands and what its docstring says.
 
     `body` leaves the docstring out; `span` runs from `def` (or the first decorator) to the end, in characters.
     """
 
     path: str
     qualname: str
-    node: Definition
+    node: Definition | ast.ClassDef
     text: Text
     docstring: str
 
@@ -66,7 +66,8 @@ class FunctionInfo:
     @cached_property
     def digest(self) -> str:
         """The same for two functions with the same body and parameters, whatever name or formatting they have."""
-        parts = [ast.dump(self.node.args), *map(ast.dump, self.body)]
+        given: list[ast.AST] = [*self.node.bases] if isinstance(self.node, ast.ClassDef) else [self.node.args]
+        parts = [*map(ast.dump, given), *map(ast.dump, self.body)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -78,6 +79,19 @@ def functions(path: str, source: str) -> list[FunctionInfo]:
         return []
     text = Text(source)
     found = dict(_definitions(tree.body, ""))
+    return [
+        FunctionInfo(path, name, node, text, ast.get_docstring(node, clean=False) or "") for name, node in found.items()
+    ]
+
+
+def classes(path: str, source: str) -> list[FunctionInfo]:
+    """Top-level classes of a file; [] where it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []
+    text = Text(source)
+    found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     return [
         FunctionInfo(path, name, node, text, ast.get_docstring(node, clean=False) or "") for name, node in found.items()
     ]

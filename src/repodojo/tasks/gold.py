@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from repodojo.core.editing import ANSWER, expected, is_edit
 from repodojo.core.errors import TaskError
 from repodojo.core.records import Task
 from repodojo.tasks.patches import applied, paths
 
 
 def gold_changes(store: Path, task: Task) -> dict[str, bytes | None]:
-    """Path to new bytes (None: deleted). An injected bug is taken back; a patch is applied to the task's tree.
+    """Path to new bytes (None: deleted). An injected bug is taken back; a patch is applied to the task's tree; the
+    solution of a code edit is its answer.
 
     Raises TaskError where the task has no tree here, or its patch does not fit.
     """
+    if is_edit(task):
+        return {ANSWER: expected(task).encode()}
     recipe = task.environment.recipe
     if not recipe.get("tree"):
         raise TaskError(

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from repodojo.core.editing import is_edit
 from repodojo.core.records import Task
+from repodojo.tasks.features import KINDS, given
 from repodojo.tasks.layout import canonical
 
 SHORTEST = 24
@@ -17,9 +19,12 @@ HASH = re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b")
 
 def in_instruction(task: Task) -> Iterator[str]:
     """Lines of the solution, commit ids and names of hidden tests that the instruction (or hints) spell out."""
-    told = f"{task.instruction}\n{task.interface}"
+    told = task.instruction if is_edit(task) else f"{task.instruction}\n{task.interface}"  # an edit's shows its file
     flat = " ".join(told.split())
+    wanted = set(given(task.interface)) if task.labels.get("kind") in KINDS else ()
     for line in _added(task):
+        if line.strip() in wanted:  # the signature and the docstring of what is asked for
+            continue
         if len(line) >= SHORTEST and " ".join(line.split()) in flat:
             yield f"the instruction holds a line of the solution: {line.strip()[:60]!r}"
             break

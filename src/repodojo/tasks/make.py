@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,17 @@ from repodojo.core.records import Environment, Source, Split, Task
 from repodojo.tasks import environment as env
 from repodojo.tasks.assemble import Origin, fate, task
 from repodojo.tasks.baseline import Baseline, measure
-from repodojo.tasks.discover import FunctionInfo, functions
+from repodojo.tasks.combine import Within, combinations, merged
+from repodojo.tasks.discover import FunctionInfo, classes, functions
+from repodojo.tasks.features import KINDS as FEATURES
+from repodojo.tasks.features import Call, asked, callers, calls, removal
 from repodojo.tasks.layout import Layout, read_source
-from repodojo.tasks.mutate import KINDS
+from repodojo.tasks.mutate import KINDS, OF_CLASSES
 from repodojo.tasks.plan import Plan, by_function, plan
 from repodojo.tasks.runs import Job, Outcome, batch, edit_record
-from repodojo.tasks.select import Candidate, Selector
+from repodojo.tasks.select import Candidate, Propose, Selector
 from repodojo.tasks.sources import Fetched
+from repodojo.tasks.written import WRITTEN, Writer, rewrites
 
 BATCH = 24
 BATCH_SECONDS = 120.0
@@ -38,6 +42,10 @@ class Options:
     per_function: int = 6
     test_budget: float = 10.0
     workers: int = 2
+    features: bool = False
+    combine: int = 1
+    combine_in: Within = "file"
+    writer: Writer | None = None
 
 
 @dataclass
@@ -65,6 +73,8 @@ class Maker:
     tell: Tell
     seen: set[str]
     made: Made = field(default_factory=Made)
+    kept: list[Candidate] = field(default_factory=list)
+    calls: Mapping[str, Sequence[Call]] = field(default_factory=dict)
 
     async def run(self) -> Made:
         """All stages. A cancellation leaves in `self.made` the tasks that were whole by then."""
@@ -83,7 +93,8 @@ class Maker:
         self.tell("mutants", 0, 0)
         await asyncio.sleep(0)
         options = self.options
-        selector = Selector(plans, options.kinds, options.seed, options.limit, options.per_function)
+        kinds, propose = await self._proposals(plans)
+        selector = Selector(plans, kinds, options.seed, options.limit, options.per_function, propose)
         self.made.funnel["mutants made"] = selector.made
         source = Source(self.fetched.label, self.fetched.revision or f"tree:{tree}", options.split)
         commit = self.fetched.revision if self.fetched.repo else ""
@@ -91,6 +102,8 @@ class Maker:
         async with asyncio.TaskGroup() as group:
             for _ in range(options.workers):
                 group.create_task(self._work(origin, selector, base))
+        if options.combine > 1:
+            await self._combine(origin, base)
         if not self.made.tasks:
             raise SourceError(
                 f"no task could be made of {self.layout.name}: its tests catch none of the bugs tried",
@@ -99,13 +112,29 @@ class Maker:
         return self.made
 
     def _functions(self) -> list[FunctionInfo]:
-        found = [f for path in self.layout.modules() for f in functions(path, read_source(self.layout.root / path))]
+        sources = {path: read_source(self.layout.root / path) for path in self.layout.modules()}
+        found = [f for path, source in sources.items() for f in functions(path, source)]
         self.made.funnel["functions"] = len(found)
+        if self.options.features or set(self.options.kinds) & set(OF_CLASSES):
+            found += [c for path, source in sources.items() for c in classes(path, source)]
+            self.made.funnel["classes"] = len(found) - self.made.funnel["functions"]
         return found
+
+    async def _proposals(self, plans: Sequence[Plan]) -> tuple[Sequence[str], Propose | None]:
+        """What is tried: kinds, and where they come from (None: injected bugs)."""
+        if self.options.features:
+            self.calls = await asyncio.to_thread(calls, self.layout)
+            return FEATURES, lambda plan, rng: list(filter(None, [removal(plan.function)]))
+        if (writer := self.options.writer) is not None:
+            told = [plan.function for plan in plans]
+            tries = self.options.per_function
+            found = await rewrites(told, writer, tries, lambda done, of: self.tell("rewrites", done, of))
+            return (WRITTEN,), lambda plan, rng: found[plan.function.focus]
+        return self.options.kinds, None
 
     async def _plans(self, sound: Environment, found: Sequence[FunctionInfo], base: Baseline) -> list[Plan]:
         """Functions of the wanted size that green tests reach, each checked once more with the ids of its task."""
-        funnel, reached = self.made.funnel, by_function(base)
+        funnel, reached = self.made.funnel, by_function(base, found)
         funnel["flaky ids"] = len(base.flaky)
         plans: dict[str, Plan] = {}
         for function in found:
@@ -166,10 +195,37 @@ class Maker:
             self.made.run_seconds += outcome.seconds
         kept = selector.settle(candidate, what == "killed")
         if kept and outcome:
-            self.made.tasks.append(task(origin, candidate.plan, candidate.mutant, outcome, base))
+            function = candidate.plan.function
+            made = task(origin, candidate.plan, [(function, candidate.mutant)], outcome)
+            if self.options.features:
+                made = asked(made, function, callers(function, self.calls))
+            self.made.tasks.append(made)
+            self.kept.append(candidate)
             funnel["tasks kept"] += 1
         elif what == "killed":
             funnel["mutants beyond the limits"] += 1
+
+    async def _combine(self, origin: Origin, base: Baseline) -> None:
+        """Bugs that were caught alone, several at a time; a group in which one hides another is dropped."""
+        options = self.options
+        groups = combinations(self.kept, options.combine, options.combine_in, options.seed)
+        groups = groups[: options.limit or None]
+        plans = [merged([candidate.plan for candidate in group], base) for group in groups]
+        jobs = [
+            plan.job(str(number), [edit_record(c.plan.function.path, c.mutant.edit) for c in group])
+            for number, (plan, group) in enumerate(zip(plans, groups, strict=True))
+        ]
+        self.made.funnel["combinations tried"] = len(groups)
+        async with _Boxes(self.factory, origin.environment) as boxes:
+            for start in range(0, len(jobs), BATCH):
+                for outcome in await boxes.batch(jobs[start : start + BATCH], base):
+                    plan, group = plans[int(outcome.key)], groups[int(outcome.key)]
+                    red = {name for name, status in outcome.tests.items() if status != "passed"}
+                    if fate(plan, outcome) == "killed" and all(red & set(c.plan.visible) for c in group):
+                        broken = [(c.plan.function, c.mutant) for c in group]
+                        self.made.tasks.append(task(origin, plan, broken, outcome))
+                        self.made.funnel["combinations kept"] += 1
+                self.tell("combinations", min(start + BATCH, len(jobs)), len(jobs))
 
 
 class _Boxes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,25 +65,30 @@ def plan(function: FunctionInfo, base: Baseline, by_function: Mapping[str, Seque
     others = sorted(i for i in base.green if i.startswith(prefix) and i != own)
     if len(others) > OTHERS:
         others = sorted(random.Random(f"{seed}:{function.focus}").sample(others, OTHERS))
-    shown = _files(visible, base)
-    return Plan(function, visible, hidden, tuple(others), shown, _files((*visible, *hidden), base) if hidden else {})
+    shown = files_of(visible, base)
+    return Plan(function, visible, hidden, tuple(others), shown, files_of((*visible, *hidden), base) if hidden else {})
 
 
-def by_function(base: Baseline) -> dict[str, list[str]]:
-    """Green pytest ids by the definition they call."""
+def by_function(base: Baseline, definitions: Sequence[FunctionInfo] = ()) -> dict[str, list[str]]:
+    """Green pytest ids by the definition they call; what reaches a method reaches its class, among `definitions`."""
     found: dict[str, list[str]] = {}
     for name, called in base.touched.items():
         if name in base.green and name.startswith("pytest:"):
             for focus in called:
                 found.setdefault(focus, []).append(name)
+    for thing in definitions:
+        if isinstance(thing.node, ast.ClassDef):
+            methods = (names for focus, names in list(found.items()) if focus.startswith(f"{thing.focus}."))
+            if reached := dict.fromkeys(name for names in methods for name in names):
+                found[thing.focus] = list(reached)
     return found
 
 
 def _reasonable(name: str, base: Baseline) -> bool:
-    return all(len(text) <= LARGEST_TEST_FILE for text in _files((name,), base).values())
+    return all(len(text) <= LARGEST_TEST_FILE for text in files_of((name,), base).values())
 
 
-def _files(names: Sequence[str], base: Baseline) -> dict[str, str]:
+def files_of(names: Sequence[str], base: Baseline) -> dict[str, str]:
     """Pruned test files that hold just these pytest ids."""
     wanted: dict[str, list[str]] = {}
     for name in names:

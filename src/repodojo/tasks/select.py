@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from repodojo.tasks.mutate import Mutant, mutants
 from repodojo.tasks.plan import Plan
@@ -20,26 +21,43 @@ class Candidate:
     mutant: Mutant
 
 
+Propose = Callable[[Plan, random.Random], Sequence[Mutant]]
+"""What may be done to a planned function."""
+
+
+def _mutants(plan: Plan, rng: random.Random, *, kinds: Sequence[str], per_kind: int) -> list[Mutant]:
+    return mutants(plan.function.text.source, plan.function, rng, kinds, per_kind=per_kind)
+
+
 class Selector:
     """Hands out candidates. The kind with the fewest kept (and in flight) comes next; a function gives at most
-    `per_function` tasks; no more than `limit` are kept (0: no limit)."""
+    `per_function` tasks; no more than `limit` are kept (0: no limit). `propose` gives what to try (default: injected
+    bugs of `kinds`)."""
 
-    def __init__(self, plans: Sequence[Plan], kinds: Sequence[str], seed: int, limit: int, per_function: int) -> None:
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        kinds: Sequence[str],
+        seed: int,
+        limit: int,
+        per_function: int,
+        propose: Propose | None = None,
+    ) -> None:
+        self.propose = propose or partial(_mutants, kinds=kinds, per_kind=per_function)
         self.limit, self.per_function = limit, per_function
         self.pools: dict[str, deque[Candidate]] = {kind: deque() for kind in kinds}
         self.kept: Counter[str] = Counter()
         self.of_function: Counter[str] = Counter()
         self.pending: Counter[str] = Counter()
         self.made = 0
-        self._fill(plans, kinds, seed)
+        self._fill(plans, seed)
 
-    def _fill(self, plans: Sequence[Plan], kinds: Sequence[str], seed: int) -> None:
+    def _fill(self, plans: Sequence[Plan], seed: int) -> None:
         rounds: list[tuple[int, float, Candidate]] = []
         for plan in plans:
             rng = random.Random(f"{seed}:{plan.function.focus}")
-            source = plan.function.text.source
             turn: Counter[str] = Counter()
-            for mutant in mutants(source, plan.function, rng, kinds, per_kind=self.per_function):
+            for mutant in self.propose(plan, rng):
                 turn[mutant.kind] += 1
                 rounds.append((turn[mutant.kind], rng.random(), Candidate(f"{self.made}", plan, mutant)))
                 self.made += 1

@@ -115,7 +115,7 @@ def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: 
         "revision": maker.fetched.revision,
         "licence": maker.layout.licence,
         "seed": maker.options.seed,
-        "kinds": list(maker.options.kinds),
+        "kinds": sorted({task.labels["kind"] for task in made.tasks}),
         "max_lines": maker.options.max_lines,
         "limit": maker.options.limit,
         "made_with": f"repodojo {__version__}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from repodojo.core.editing import edit_of, expected, is_edit
 from repodojo.tasks.manifest import package_of
 from repodojo.tasks.store import TaskStore
 
@@ -18,7 +19,8 @@ def measure(store: TaskStore) -> dict[str, Any]:
         name: Counter() for name in ("splits", "kinds", "languages", "licences", "graders", "formats")
     }
     packages: Counter[str] = Counter()
-    sizes: dict[str, list[int]] = {"instruction characters": [], "gold lines": [], "fail to pass": []}
+    names = ("instruction characters", "gold lines", "fail to pass", "answer characters")
+    sizes: dict[str, list[int]] = {name: [] for name in names}
     for task in store.each():
         by["splits"][task.source.split] += 1
         by["kinds"][task.labels.get("kind", "")] += 1
@@ -27,11 +29,15 @@ def measure(store: TaskStore) -> dict[str, Any]:
         by["graders"][task.grader.kind] += 1
         by["formats"][str(task.raw.get("format", "repodojo"))] += 1
         packages[package_of(task)] += 1
-        sizes["instruction characters"].append(len(task.instruction))
+        shown = edit_of(task).text() if is_edit(task) else task.instruction
+        sizes["instruction characters"].append(len(shown))
         patch = task.gold.patch if task.gold else ""
         rows = [x for x in patch.splitlines() if x[:1] in "+-" and x[:4] not in ("+++ ", "--- ")]
         sizes["gold lines"].append(len([x for x in rows if x]))
-        sizes["fail to pass"].append(len(task.grader.fail_to_pass))
+        if is_edit(task):
+            sizes["answer characters"].append(len(expected(task)))
+        else:
+            sizes["fail to pass"].append(len(task.grader.fail_to_pass))
     manifest = store.manifest
     return {
         "tasks": by["splits"].total(),

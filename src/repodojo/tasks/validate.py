@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from repodojo.core.editing import ANSWER, expected, is_edit, unchanged
 from repodojo.core.errors import OutageError, SandboxError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Task
+from repodojo.rewards.edem import EditReward
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks, manifest
 from repodojo.tasks.gold import gold_changes
@@ -108,6 +110,8 @@ async def _one(
     found = list(leaks.in_instruction(task))
     if reason := task.labels.get("unsolvable", ""):
         return Verdict(task.id, None, None, tuple(found), reason)
+    if is_edit(task):
+        return await _edit(task, found)
     try:
         gold = await asyncio.to_thread(gold_changes, store.path, task)
         tree = store.path / "trees" / str(task.environment.recipe["tree"])
@@ -120,6 +124,14 @@ async def _one(
     except (TaskError, OutageError) as error:
         return Verdict(task.id, None, None, tuple(found), error.cause)
     return Verdict(task.id, good.value, idle.value, tuple(found), good.error or idle.error)
+
+
+async def _edit(task: Task, found: Sequence[str]) -> Verdict:
+    """A code edit: its answer is paid in full, and the range as it was is not that answer."""
+    reward = EditReward()
+    good = await reward.score(task, {ANSWER: expected(task).encode()}, None)
+    idle = await reward.score(task, {ANSWER: unchanged(task).encode()}, None)
+    return Verdict(task.id, good.value, idle.parts["em"], tuple(found))
 
 
 async def _scan(factory: SandboxFactory, task: Task) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from repodojo.rewards.checks import Check
 Stage = Literal["rft", "rl"]
 TrackerName = Literal["jsonl", "tensorboard", "wandb"]
 Process = Literal["style", "reuse", "coupling", "size", "parallelism", "commands", "tool_errors", "tokens"]
-Intermediate = Literal["hidden", "checks", "compile", "lint"]
+Intermediate = Literal["hidden", "checks", "compile", "lint", "edit"]
 Sign = Literal["tests", "outside", "history", "exit", "background", "jump", "collapse"]
 
 

@@ -15,7 +15,8 @@ from repodojo.agent.loop import AgentLimits
 from repodojo.agent.tools import default_tools
 from repodojo.audit.finds import beside
 from repodojo.core.codec import from_json
-from repodojo.core.errors import CheckpointError, TaskError
+from repodojo.core.editing import is_edit
+from repodojo.core.errors import CheckpointError, ConfigError, TaskError
 from repodojo.core.protocols import Limits, Reward, SandboxFactory
 from repodojo.core.records import Split, Task
 from repodojo.inference.chat import ChatFormat
@@ -171,12 +172,31 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
     for task in tasks:
         if limit and len(kept) == limit:
             break
-        box = await boxes.create(task.environment)  # lazy: reading alone makes no box
-        listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
-        if len(chat.prompt(prompts.messages(task, listing, system(config)), tools)) <= config.tasks.max_prompt_tokens:
+        listing = None
+        if config.agent.context == "focus" and not is_edit(task):
+            box = await boxes.create(task.environment)  # lazy: reading alone makes no box
+            listing = await retrieve(box, task.focus)
+        messages = prompts.messages(task, listing, system(config))
+        if len(chat.prompt(messages, () if is_edit(task) else tools)) <= config.tasks.max_prompt_tokens:
             kept.append(task)
     await boxes.close()
     if not kept:
         cause = f"none of {len(tasks)} tasks of split '{split}' in {store} fits"
         raise TaskError(cause, way_out="raise tasks.max_prompt_tokens, or make tasks for that split")
+    refuse_idle_parts(config, kept)
     return kept
+
+
+def refuse_idle_parts(config: Config, tasks: Sequence[Task]) -> None:
+    """ConfigError where parts of the reward can do nothing with any of these tasks."""
+    given = formula(config)
+    if not any(map(is_edit, tasks)):
+        if "edit" in given.partial:
+            raise ConfigError("reward.partial: edit would do nothing: no task is a code edit", way_out="leave it out")
+        return
+    idle = [name for name in given.names() if name != "edit"]
+    if idle and all(map(is_edit, tasks)):
+        raise ConfigError(
+            f"reward: {idle[0]} would do nothing: every task is a code edit, which runs in no box",
+            way_out="leave it out; reward.partial={edit = WEIGHT} is what edits have",
+        )

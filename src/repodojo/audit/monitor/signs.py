@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from repodojo.audit.monitor import changes, commands
+from repodojo.core.editing import is_edit
 from repodojo.core.records import Task, Trajectory
 
 
@@ -28,6 +29,8 @@ FINDERS: dict[str, Callable[[Trajectory, Task], Iterator[str]]] = {
 
 
 def signs(trajectory: Trajectory, task: Task, wanted: Collection[str] = tuple(FINDERS)) -> list[Sign]:
-    """Every sign of the wanted kinds, each piece of evidence once."""
+    """Every sign of the wanted kinds, each piece of evidence once. A code edit runs nothing, so it can show none."""
+    if is_edit(task):
+        return []
     found = [Sign(name, said) for name, find in FINDERS.items() if name in wanted for said in find(trajectory, task)]
     return list(dict.fromkeys(found))

@@ -5,16 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 
+from repodojo.core.editing import END, START
 from repodojo.core.records import Environment, Grader, Source, Task
+from repodojo.tasks.edits.languages import language_of
 from repodojo.tasks.formats.base import Format, Row, RowError, refuse, text
-
-START, END = "<|editable_region_start|>", "<|editable_region_end|>"
-LANGUAGES = {
-    "py": "python", "rs": "rust", "ts": "typescript", "tsx": "typescript", "js": "javascript", "jsx": "javascript",
-    "go": "go", "java": "java", "c": "c", "h": "c", "cc": "c++", "cpp": "c++", "hpp": "c++", "cs": "c#", "rb": "ruby",
-    "php": "php", "swift": "swift", "kt": "kotlin", "scala": "scala", "lua": "lua", "sh": "shell", "sql": "sql",
-    "html": "html", "css": "css", "md": "markdown", "toml": "toml", "yaml": "yaml", "yml": "yaml", "json": "json",
-}  # fmt: skip
 
 
 def read(row: Row, source: Source) -> Task:
@@ -27,23 +21,28 @@ def read(row: Row, source: Source) -> Task:
     events = text(row, "events")
     opened = re.match(r"```([^\n]*)\n", excerpt)
     path = opened[1].strip() if opened else ""
-    digest = hashlib.sha256(f"{events}\0{excerpt}\0{output}".encode(errors="surrogatepass")).hexdigest()
+    request = text(row, "request")
+    digest = hashlib.sha256(f"{events}\0{excerpt}\0{output}{request}".encode(errors="surrogatepass")).hexdigest()
     return Task(
         id=f"edit-{digest[:16]}",
         source=source,
-        instruction=excerpt,
+        instruction=request or excerpt,
+        interface=excerpt if request else "",
         environment=Environment(recipe={"kind": "none"}),
-        grader=Grader("text", parser="edit-distance", expected={"output": output}),
-        language=LANGUAGES.get(path.rpartition(".")[2].lower(), "unknown"),
+        grader=Grader("text", parser="edem", expected={"output": output}),
+        language=language_of(path) or "unknown",
         hints=events,
         focus=(path,) if path else (),
+        labels={"kind": "edit"},
     )
 
 
 def write(task: Task) -> Row:
-    """Events, input and output."""
+    """Events, input and output; the request, which zeta has no word for, is a column of its own."""
     refuse(task, "zeta", "text")
-    return {"events": task.hints, "input": task.instruction, "output": task.grader.expected["output"]}
+    request = {"request": task.instruction} if task.interface else {}
+    excerpt = task.interface or task.instruction
+    return {"events": task.hints, "input": excerpt, "output": task.grader.expected["output"], **request}
 
 
 def _matches(row: Row) -> bool:

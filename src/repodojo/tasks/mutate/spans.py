@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,10 +37,10 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a family of mutations sees: the file, the function, and the statements that may be changed."""
+    """What a family of mutations sees: the file, the function (or class), and the statements that may be changed."""
 
     text: Text
-    node: ast.FunctionDef | ast.AsyncFunctionDef
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     body: tuple[ast.stmt, ...]
 
     def nodes(self) -> Iterator[ast.AST]:
@@ -57,6 +57,7 @@ class Scope:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Parameters and local names, in order of appearance, without `self` and `cls`."""
-        found = [node.arg for node in ast.walk(self.node.args) if isinstance(node, ast.arg)]
+        given: Iterable[ast.AST] = () if isinstance(self.node, ast.ClassDef) else ast.walk(self.node.args)
+        found = [node.arg for node in given if isinstance(node, ast.arg)]
         found += [n.id for n in self.nodes() if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         return tuple(name for name in dict.fromkeys(found) if name not in ("self", "cls", "_"))
