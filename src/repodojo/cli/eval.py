@@ -35,7 +35,7 @@ def evaluate(
 
     from repodojo.evaluate.tables import rich_table
     from repodojo.rollout.orders import MODEL
-    from repodojo.train import measure, setup
+    from repodojo.train import measure, rollouts, setup
 
     own = [f"tasks.store={json.dumps(str(store))}", f"eval.split={split}", f"eval.tasks={tasks}"]
     if (
@@ -49,7 +49,7 @@ def evaluate(
     if not subjects:
         raise ConfigError("nothing to measure", way_out="give --base, --model FOLDER or --policy NAME")
     chosen = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
-    rows = []
+    rows, played = [], []
     paid: dict[str, dict[str, float | None]] = {}
     formula = setup.formula(config)
     with Bars() as bars:
@@ -60,6 +60,7 @@ def evaluate(
                     pool, chosen, attempts=attempts, seed=seed, policy=who, name=name, on_episode=bars.advance
                 )
             rows.append(measure.row(name, found, chosen, store, seed))
+            played.append((f"{name}-{seed}", path, who, found))
             if not formula.plain:
                 means = measure.part_means(found, formula.names())
                 paid[rows[-1].name] = {"reward": measure.mean_reward(found), **means}
@@ -71,6 +72,8 @@ def evaluate(
         for name, values in paid.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
             console.print(f"{name}: {shown}", highlight=False)
+    for each in played:  # last: a set that cannot be written to must not cost the figures
+        rollouts.record_episodes(store, *each)
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from repodojo.cli import tasks_history, tasks_sets
+from repodojo.cli import tasks_history, tasks_refresh, tasks_sets
 from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
 from repodojo.core.errors import ConfigError
@@ -22,6 +22,7 @@ from repodojo.tasks.history.make import Options as History
 from repodojo.tasks.history.walk import Filters
 from repodojo.tasks.make import Options, Tell
 from repodojo.tasks.mutate import KINDS
+from repodojo.tasks.refresh import look
 from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
 
@@ -31,6 +32,7 @@ app.command("export")(tasks_sets.export_tasks)
 app.command("validate")(tasks_sets.validate)
 app.command("stats")(tasks_sets.stats)
 app.command("split")(tasks_sets.split_tasks)
+app.command("refresh")(tasks_refresh.refresh)
 STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
 STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 
@@ -142,18 +144,21 @@ def list_tasks(
     split: Annotated[str, typer.Option(help="only this split")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON a task")] = False,
 ) -> None:
-    """One line a task, and counts by split and package.
+    """One line a task, with its difficulty (0 to 1) and what was solved of its attempts; counts by split and package.
 
     Example: repodojo tasks list my-tasks --split held-out
     """
     tasks = TaskStore(store).tasks(split_named(split) if split else None)
+    guesses = look(TaskStore(store)).estimates
     if as_json:
         for task in tasks:
             row = {"id": task.id, "split": task.source.split, "source": task.source.dataset, "focus": task.focus}
-            print(json.dumps({**row, **task.labels}))
+            print(json.dumps({**row, **task.labels, **tasks_refresh.as_row(guesses[task.id])}))
         return
     for task in tasks:
-        print(f"{task.id}  {task.source.split:8}  {task.labels.get('kind', ''):18}  {', '.join(task.focus)}")
+        tally, kind = guesses[task.id].tally, task.labels.get("kind", "")
+        hard = f"{guesses[task.id].difficulty:.2f} {f'{tally.solved}/{tally.attempts}' if tally.attempts else '':>7}"
+        print(f"{task.id}  {task.source.split:8}  {kind:18}  {hard}  {', '.join(task.focus)}")
     table = Table("split", "package", "tasks")
     for (name, package), count in sorted(Counter((t.source.split, t.labels.get("package", "")) for t in tasks).items()):
         table.add_row(name, package, str(count))

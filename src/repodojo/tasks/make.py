@@ -55,7 +55,8 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass
 class Maker:
-    """Makes tasks of one source in boxes of `factory`. `seen` holds digests of functions that may not be used."""
+    """Makes tasks of one source in boxes of `factory`. `seen` holds digests of functions that may not be used;
+    `accept` refuses tasks that are sound and not wanted."""
 
     layout: Layout
     fetched: Fetched
@@ -64,6 +65,7 @@ class Maker:
     options: Options
     tell: Tell
     seen: set[str]
+    accept: Callable[[Task], bool] = lambda task: True
     made: Made = field(default_factory=Made)
 
     async def run(self) -> Made:
@@ -164,9 +166,12 @@ class Maker:
         funnel[f"mutants {what}"] += 1
         if outcome:
             self.made.run_seconds += outcome.seconds
-        kept = selector.settle(candidate, what == "killed")
-        if kept and outcome:
-            self.made.tasks.append(task(origin, candidate.plan, candidate.mutant, outcome, base))
+        made = task(origin, candidate.plan, candidate.mutant, outcome, base) if outcome and what == "killed" else None
+        if made and not self.accept(made):
+            funnel["tasks not wanted"] += 1
+            selector.settle(candidate, False)
+        elif selector.settle(candidate, made is not None) and made:
+            self.made.tasks.append(made)
             funnel["tasks kept"] += 1
         elif what == "killed":
             funnel["mutants beyond the limits"] += 1

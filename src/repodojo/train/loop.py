@@ -15,7 +15,7 @@ from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
 from repodojo.rollout.pool import WorkerPool
-from repodojo.train import measure, setup
+from repodojo.train import measure, rollouts, setup
 from repodojo.train.cursor import Draw, TaskCursor
 from repodojo.train.events import Silent, Watcher
 from repodojo.train.guard import Guard
@@ -34,6 +34,7 @@ def train(run: RunDir, watcher: Watcher | None = None) -> Path:
         for name in training.stages_left():
             stages[name](training)
         training.commit("done", 0, done=True)
+    rollouts.record(run)
     return run.latest_checkpoint() or setup.model_path(run.config)
 
 

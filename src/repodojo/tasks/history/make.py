@@ -196,6 +196,7 @@ class _Run:
         entry: dict[str, Any] = {
             "split": self.options.split,
             "source": self.shop.repository.name,
+            "address": self.shop.repository.address,
             "licence": task.licence,
             "made_with": f"repodojo {__version__}",
             "history": {"filters": asdict(self.options.filters), "sure": self.options.sure},
