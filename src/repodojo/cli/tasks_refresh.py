@@ -138,8 +138,8 @@ def _history(store: Path, ask: refreshing.Ask, accept: Callable[[Task], bool], h
     from repodojo.tasks.history.walk import Filters
 
     settings, before = ask.entry["history"], int(ask.entry.get("tasks", 0))
-    retired = TaskStore(store).manifest.get("retired", {})
-    limit = before + len(retired) + ask.count
+    retired = TaskStore(store).manifest.get("retired", {}).values()  # these count as made, for the journal has them
+    limit = before + sum(why["package"] == ask.package for why in retired) + ask.count
     options = Options(
         "train", limit, sure=settings["sure"], workers=how.workers, filters=Filters(**settings["filters"])
     )

@@ -83,8 +83,9 @@ def look(store: TaskStore, rule: Rule = RULE, found: Sequence[Rollouts] | None =
         seen[task.id] = features(task, random.get(task.id))
         tally = deciding.get(task.id, Tally())
         if task.source.split == "train" and (reason := why(tally, rule)):
-            result.going[task.id] = {"reason": reason, "solved": tally.solved, "attempts": tally.attempts}
-            result.packages[package_of(task)] += 1
+            package, counts = package_of(task), {"solved": tally.solved, "attempts": tally.attempts}
+            result.going[task.id] = {"reason": reason, "package": package, **counts}
+            result.packages[package] += 1
     rows = [(seen[i], tallies.get(i, Tally())) for i in seen]
     result.model, result.surprise = fit(rows), surprise(rows)
     result.estimates = {i: result.model.estimate(seen[i], tallies.get(i)) for i in seen}
