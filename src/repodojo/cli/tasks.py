@@ -59,6 +59,7 @@ def make(
     revision: Annotated[str, typer.Option(help="history: where the walk begins")] = "HEAD",
     sure: Annotated[int, typer.Option(min=1, help="history: rounds without a new flicker before ids count")] = 3,
     reverts: Annotated[bool, typer.Option(help="history: take reverts too")] = False,
+    dated: Annotated[bool, typer.Option(help="history: dependencies of each commit's day, not today's")] = True,
     issues: Annotated[Path | None, typer.Option(help="history: issues with number, title, body")] = None,
     walk_only: Annotated[bool, typer.Option(help="history: only count what the filters keep")] = False,
     as_json: AsJson = False,
@@ -72,7 +73,7 @@ def make(
     tasks_history.refuse_idle(context, maker)
     if maker == "history":
         filters = Filters(max_files, max_edited, max_patch, min_words, reverts)
-        chosen = History(split_named(split), limit, max_commits, revision, sure, workers, filters)
+        chosen = History(split_named(split), limit, max_commits, revision, sure, workers, filters, dated)
         tasks_history.from_history(
             sources, out, chosen, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
         )

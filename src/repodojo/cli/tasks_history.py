@@ -22,7 +22,7 @@ ONLY = {
     "bugs": ("kinds", "seed", "max_lines", "per_function"),
     "history": (
         "max_files", "max_edited", "max_patch", "min_words", "max_commits", "revision", "sure", "issues", "walk_only",
-        "reverts",
+        "reverts", "dated",
     ),
 }  # fmt: skip
 

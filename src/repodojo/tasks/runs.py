@@ -15,14 +15,23 @@ ID_SECONDS = 1.0
 """What one id may take while mutants are tried; ids that need a third of it when sound are not used."""
 
 
+LATE = "no answer after"
+
+
 @dataclass(frozen=True)
 class Report:
-    """What `boxrun --report` said of some ids; empty where the run did not complete."""
+    """What `boxrun --report` said of some ids. A run that did not complete says nothing of them; `ended` says why
+    ("timeout", "memory", "killed", "output", or "broken" where it ended by itself without a report)."""
 
     tests: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     touched: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    ended: str = ""
+
+    def late(self) -> set[str]:
+        """Ids that were cut off by their time limit."""
+        return {name for name, text in self.failures.items() if LATE in text}
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,11 @@ async def report(
         seconds=seconds,
     )
     if result.ended != "exit" or not result.report:
-        return Report()
+        return Report(ended="broken" if result.ended == "exit" else result.ended)
     try:
         data = json.loads(result.report)
     except ValueError:
-        return Report()
+        return Report(ended="broken")
     return Report(data["tests"], data["failures"], data["touched"], data["seconds"])
 
 
