@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from repodojo.cli import tasks_history, tasks_refresh, tasks_sets
+from repodojo.cli import tasks_history, tasks_refresh, tasks_sets, tasks_try
 from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
 from repodojo.core.errors import ConfigError
@@ -33,6 +33,7 @@ app.command("validate")(tasks_sets.validate)
 app.command("stats")(tasks_sets.stats)
 app.command("split")(tasks_sets.split_tasks)
 app.command("refresh")(tasks_refresh.refresh)
+app.command("try")(tasks_try.try_source)
 STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
 STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 

@@ -56,8 +56,10 @@ class Locks:
     known: dict[tuple[str, ...], list[tuple[dict[str, Version | None], Lock]]] = field(default_factory=dict)
 
     def of(self, requires: Sequence[str], date: str = "") -> Lock:
-        """The lock of requirements on a day (ISO date; "" for today). SourceError with pip's or uv's reason, SandboxError
-        where the index is out of reach."""
+        """The lock of requirements on a day (ISO date; "" for today).
+
+        Raises SourceError with pip's or uv's reason, SandboxError where the index is out of reach.
+        """
         key = ("dated" if date else "", *sorted(requires))
         if not requires:
             return Lock((), date)

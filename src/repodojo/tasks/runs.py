@@ -85,13 +85,18 @@ async def report(
         stdin=json.dumps({"docstrings": texts}).encode(),
         seconds=seconds,
     )
-    if result.ended != "exit" or not result.report:
-        return Report(ended="broken" if result.ended == "exit" else result.ended)
+    if result.ended != "exit":
+        return Report(ended=result.ended)
+    return parsed(result.report)
+
+
+def parsed(data: bytes) -> Report:
+    """The report that `boxrun` wrote."""
     try:
-        data = json.loads(result.report)
-    except ValueError:
+        row = json.loads(data)
+        return Report(row["tests"], row["failures"], row["touched"], row["seconds"])
+    except (ValueError, KeyError, TypeError):
         return Report(ended="broken")
-    return Report(data["tests"], data["failures"], data["touched"], data["seconds"])
 
 
 async def batch(
