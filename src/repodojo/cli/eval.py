@@ -11,6 +11,7 @@ from rich.console import Console
 
 from repodojo.cli.progress import Bars
 from repodojo.core.errors import ConfigError
+from repodojo.core.records import Trajectory
 from repodojo.train import config as configuration
 
 
@@ -49,7 +50,8 @@ def evaluate(
     if not subjects:
         raise ConfigError("nothing to measure", way_out="give --base, --model FOLDER or --policy NAME")
     chosen = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
-    rows, played = [], []
+    rows = []
+    played: list[tuple[str, Path, str, list[Trajectory]]] = []
     paid: dict[str, dict[str, float | None]] = {}
     formula = setup.formula(config)
     with Bars() as bars:

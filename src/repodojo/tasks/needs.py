@@ -57,7 +57,7 @@ def needs_of(root: Path, name: str = "", tests: Sequence[str] = ()) -> Needs:
     said = [reader() for reader in readers(root)]
     requires: Iterable[str] = next((s.requires for s in said if s.requires is not None), ())
     wanted = _usable(requires, name)
-    imports = set().union(*(_imports(root / path) for path in tests)) if tests else set()
+    imports = {name for path in tests for name in _imports(root / path)}
     more = _usable([text for s in said for text in s.tests], name)
     there = {_name(text) for text in wanted}
     used = [text for text in more if _name(text) not in there and _imported(text) in imports]

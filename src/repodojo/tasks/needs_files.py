@@ -126,7 +126,7 @@ def setup_py(path: Path) -> Said:
     requires = given.get("install_requires", () if calls else None)
     extras = given.get("extras_require")
     tests = list(_texts(given.get("tests_require")))
-    for name, texts in extras.items() if isinstance(extras, dict) else ():
+    for name, texts in (extras if isinstance(extras, dict) else {}).items():
         tests += _texts(texts) if TESTS.match(str(name)) else ()
     python = given.get("python_requires")
     return Said(path.name, None if requires is None else _texts(requires), tuple(tests), str(python or ""))
@@ -213,7 +213,7 @@ def _ini(path: Path) -> configparser.ConfigParser:
 
 def _poetry(table: Any) -> Iterator[str]:
     """Requirements of a table of poetry or a Pipfile: {"name": "^1.2"} or {"name": {"version": ...}}."""
-    for name, given in table.items() if isinstance(table, dict) else ():
+    for name, given in (table if isinstance(table, dict) else {}).items():
         value = given[0] if isinstance(given, list) and given else given
         fields = value if isinstance(value, dict) else {"version": value}
         if name == "python" or fields.get("optional") or {"git", "path", "url", "file"} & fields.keys():

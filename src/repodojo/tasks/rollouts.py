@@ -95,8 +95,8 @@ def tally(found: Sequence[Rollouts], policy: str = MODEL, recent: int = 0) -> di
     {'t': Tally(solved=0, attempts=2)}
     """
     marks: dict[str, str] = {}
-    for rollouts in found:
-        for task_id, text in rollouts.outcomes.items() if rollouts.policy == policy else ():
+    for rollouts in (one for one in found if one.policy == policy):
+        for task_id, text in rollouts.outcomes.items():
             marks[task_id] = marks.get(task_id, "") + text
     newest = {task_id: text[-recent:] if recent else text for task_id, text in marks.items()}
     return {task_id: Tally(text.count("1"), len(text)) for task_id, text in newest.items()}

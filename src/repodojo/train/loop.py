@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repodojo.core.errors import OutageError
+from repodojo.core.errors import OutageError, UserError
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import ran_tests_first
 from repodojo.inference import checkpoint
@@ -34,7 +35,8 @@ def train(run: RunDir, watcher: Watcher | None = None) -> Path:
         for name in training.stages_left():
             stages[name](training)
         training.commit("done", 0, done=True)
-    rollouts.record(run)
+    with contextlib.suppress(UserError):  # a set that cannot be written to: `tasks refresh --run` asks the run itself
+        rollouts.record(run)
     return run.latest_checkpoint() or setup.model_path(run.config)
 
 
