@@ -142,7 +142,7 @@ def _refused(requires: Sequence[str], said: str, date: str) -> RepodojoError:
     why = next((x for x in lines if "No matching" in x or "conflict" in x.lower()), (lines or ["no reason given"])[-1])
     day = f" as of {date}" if date else ""
     return SourceError(
-        f"{', '.join(requires)}{day} cannot be had for Python {sys.version.split()[0]}: {why[:300]}",
+        f"{', '.join(requires)}{day} cannot be had for Python {sys.version.split()[0]}: {why[:300].rstrip('.')}",
         way_out="check the network; what has no wheel for this Python cannot be used",
     )
 

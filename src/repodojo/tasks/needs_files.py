@@ -41,7 +41,8 @@ def readers(root: Path) -> list[Reader]:
         *sorted(root.glob("*.egg-info/PKG-INFO")),
         *sorted(root.glob("src/*.egg-info/PKG-INFO")),
     ]
-    found: list[Reader] = [partial(pkg_info, path) for path in infos if path.is_file()][:1]
+    found: list[Reader] = []
+    found.extend([partial(pkg_info, path) for path in infos if path.is_file()][:1])
     named: tuple[tuple[str, Callable[[Path], Said]], ...] = (
         ("pyproject.toml", pyproject),
         ("setup.cfg", setup_cfg),
