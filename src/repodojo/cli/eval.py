@@ -12,6 +12,7 @@ from rich.console import Console
 from repodojo.cli.progress import Bars
 from repodojo.core.editing import is_edit
 from repodojo.core.errors import ConfigError
+from repodojo.core.records import Trajectory
 from repodojo.train import config as configuration
 
 
@@ -61,7 +62,7 @@ def evaluate(
 
     from repodojo.evaluate.tables import rich_table
     from repodojo.rollout.orders import MODEL
-    from repodojo.train import measure, setup
+    from repodojo.train import measure, rollouts, setup
 
     own = [f"tasks.store={json.dumps(str(store))}", f"eval.split={split}", f"eval.tasks={tasks}"]
     if (
@@ -76,6 +77,7 @@ def evaluate(
         raise ConfigError("nothing to measure", way_out="give --base, --model FOLDER or --policy NAME")
     chosen = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
     rows = []
+    played: list[tuple[str, Path, str, list[Trajectory]]] = []
     paid: dict[str, dict[str, float | None]] = {}
     formula = setup.formula(config)
     with Bars() as bars:
@@ -86,6 +88,7 @@ def evaluate(
                     pool, chosen, attempts=attempts, seed=seed, policy=who, name=name, on_episode=bars.advance
                 )
             rows.append(measure.row(name, found, chosen, store, seed))
+            played.append((f"{name}-{seed}", path, who, found))
             if not formula.plain or any(map(is_edit, chosen)):
                 means = measure.part_means(found, formula.names())
                 paid[rows[-1].name] = {"reward": measure.mean_reward(found), **means}
@@ -97,6 +100,8 @@ def evaluate(
         for name, values in paid.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
             console.print(f"{name}: {shown}", highlight=False)
+    for each in played:  # last: a set that cannot be written to must not cost the figures
+        rollouts.record_episodes(store, *each)
 
 
 _OF_TASKS = ("store", "split", "tasks", "attempts")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from repodojo.cli import tasks_history, tasks_sets
+from repodojo.cli import tasks_history, tasks_refresh, tasks_sets, tasks_try
 from repodojo.cli.tasks_edits import between, from_edits, languages_named
 from repodojo.cli.tasks_makers import MAKERS, chosen, combined_in, written
 from repodojo.cli.tasks_words import AsJson, split_named
@@ -28,6 +28,7 @@ from repodojo.tasks.history.make import Options as History
 from repodojo.tasks.history.walk import Filters
 from repodojo.tasks.make import Options, Tell
 from repodojo.tasks.mutate import ALL_KINDS, KINDS
+from repodojo.tasks.refresh import look
 from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
 
@@ -38,6 +39,8 @@ app.command("validate")(tasks_sets.validate)
 app.command("stats")(tasks_sets.stats)
 app.command("split")(tasks_sets.split_tasks)
 SIZES = Bounds()
+app.command("refresh")(tasks_refresh.refresh)
+app.command("try")(tasks_try.try_source)
 STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
 STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
 
@@ -78,6 +81,7 @@ def make(
     revision: Annotated[str, typer.Option(help="history, edits: where the walk begins")] = "HEAD",
     sure: Annotated[int, typer.Option(min=1, help="history: rounds without a new flicker before ids count")] = 3,
     reverts: Annotated[bool, typer.Option(help="history: take reverts too")] = False,
+    dated: Annotated[bool, typer.Option(help="history: dependencies of each commit's day, not today's")] = True,
     issues: Annotated[Path | None, typer.Option(help="history: issues with number, title, body")] = None,
     walk_only: Annotated[bool, typer.Option(help="history: only count what the filters keep")] = False,
     as_json: AsJson = False,
@@ -105,7 +109,7 @@ def make(
         return
     if maker == "history":
         filters = Filters(max_files, max_edited, max_patch, min_words, reverts)
-        walked = History(split_named(split), limit, max_commits, revision, sure, workers, filters)
+        walked = History(split_named(split), limit, max_commits, revision, sure, workers, filters, dated)
         tasks_history.from_history(
             sources, out, walked, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
         )
@@ -182,18 +186,21 @@ def list_tasks(
     split: Annotated[str, typer.Option(help="only this split")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON a task")] = False,
 ) -> None:
-    """One line a task, and counts by split and package.
+    """One line a task, with its difficulty (0 to 1) and what was solved of its attempts; counts by split and package.
 
     Example: repodojo tasks list my-tasks --split held-out
     """
     tasks = TaskStore(store).tasks(split_named(split) if split else None)
+    guesses = look(TaskStore(store)).estimates
     if as_json:
         for task in tasks:
             row = {"id": task.id, "split": task.source.split, "source": task.source.dataset, "focus": task.focus}
-            print(json.dumps({**row, **task.labels}))
+            print(json.dumps({**row, **task.labels, **tasks_refresh.as_row(guesses[task.id])}))
         return
     for task in tasks:
-        print(f"{task.id}  {task.source.split:8}  {task.labels.get('kind', ''):18}  {', '.join(task.focus)}")
+        tally, kind = guesses[task.id].tally, task.labels.get("kind", "")
+        hard = f"{guesses[task.id].difficulty:.2f} {f'{tally.solved}/{tally.attempts}' if tally.attempts else '':>7}"
+        print(f"{task.id}  {task.source.split:8}  {kind:18}  {hard}  {', '.join(task.focus)}")
     table = Table("split", "package", "tasks")
     for (name, package), count in sorted(Counter((t.source.split, t.labels.get("package", "")) for t in tasks).items()):
         table.add_row(name, package, str(count))

@@ -21,7 +21,8 @@ OF: dict[str, tuple[str, ...]] = {
     "workers": ("bugs", "history", "features"),
     "unisolated": ("bugs", "history", "features"),
     **dict.fromkeys(
-        ("max_files", "max_edited", "max_patch", "min_words", "sure", "issues", "walk_only", "reverts"), ("history",)
+        ("max_files", "max_edited", "max_patch", "min_words", "sure", "issues", "walk_only", "reverts", "dated"),
+        ("history",),
     ),
     **dict.fromkeys(("max_commits", "revision"), ("history", "edits")),
     **dict.fromkeys(

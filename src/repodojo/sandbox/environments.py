@@ -15,6 +15,8 @@ from repodojo.core.records import Environment
 from repodojo.sandbox import safefiles
 
 TREE_FILE_CAP = 16 << 20
+KINDS = ("python", "node")
+"""What a tree is written in: boxes of both are alike, and see what lies below /usr."""
 _RECIPE_KEYS = {"kind", "tree", "site", "edits", "scripts"}
 _RESERVED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", "/proc", "/sys", "/opt/box", "/tmp")
 
@@ -56,9 +58,9 @@ def resolve(environment: Environment, store: Path) -> BoxSpec:
 
 def _refuse_unsupported(environment: Environment) -> None:
     kind = environment.recipe.get("kind", "")
-    if kind != "python":
+    if kind not in KINDS:
         raise TaskError(
-            f"the local sandbox knows recipes of kind 'python', not {kind!r} (image {environment.image!r})",
+            f"the local sandbox knows recipes of kind {' or '.join(KINDS)}, not {kind!r} (image {environment.image!r})",
             way_out="make the task set anew with `repodojo tasks make`, or use a container sandbox",
         )
     if environment.os != "linux":

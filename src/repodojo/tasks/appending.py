@@ -19,7 +19,7 @@ ID = re.compile(rb'\{"id":("(?:[^"\\]|\\.)*")')
 
 
 class Appender:
-    """Appends tasks; those whose id is there already are left out. Nothing counts before `commit`.
+    """Appends tasks; those whose id is there already, or was retired, are left out. Nothing counts before `commit`.
 
     A context manager: leaving it closes the file, and what was not committed is ignored and overwritten later.
     """
@@ -29,7 +29,7 @@ class Appender:
         self.manifest: dict[str, Any] = json.loads(json.dumps(manifest))
         self.size = self.manifest["bytes"]
         self.path = manifests.file_of(folder, self.manifest)
-        self.known = set(ids(self.path, self.size))
+        self.known = {*ids(self.path, self.size), *self.manifest.get("retired", {})}
         self.counts: Counter[str] = Counter(self.manifest["counts"])
         self.added: Counter[str] = Counter()
         self._stream: IO[bytes] | None = None

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-
-from packaging.requirements import InvalidRequirement, Requirement
 
 from repodojo.core.errors import SourceError
 from repodojo.core.records import Environment
 from repodojo.sandbox import bytecode
 from repodojo.sandbox.local.boxroot import SITE
 from repodojo.tasks.layout import Layout, canonical
+from repodojo.tasks.locks import Lock, Locks, install
+from repodojo.tasks.needs import needs_of
 
 WORK_DIR = "/testbed"
 
@@ -45,31 +45,54 @@ def put_tree(layout: Layout, store: Path, *, tests: bool = False) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Layer:
+    """What a package's dependencies became: the folder below sites/ ("" for none), and the day that they are of ("" for
+    today)."""
+
+    site: str = ""
+    date: str = ""
+
+
 def put_site(layout: Layout, store: Path) -> str:
     """Install the package's dependencies to `store/sites/<hash>`; "" where there are none. Wheels only."""
-    wanted = sorted(set(_requirements(layout)))
-    if not wanted:
-        return ""
-    key = "\n".join([sys.version.split()[0], *wanted])
-    name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    if (store / "sites" / name).is_dir():
-        return name
-    with filling(store / "sites", name) as folder:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary", ":all:"]
-        done = subprocess.run(
-            [*command, "--disable-pip-version-check", "--target", str(folder), *wanted],
-            capture_output=True,
-            text=True,
-            check=False,
+    return put_layer(layout, store, Locks()).site
+
+
+def put_layer(layout: Layout, store: Path, locks: Locks, date: str = "") -> Layer:
+    """Install what the package and its tests need, as it was on a day (ISO date; "" for today): once for each lock.
+
+    Where that cannot be had, it is tried without what only the tests need, then as of today. Raises SourceError where
+    this interpreter or the index does not serve, with the first reason.
+    """
+    needs, version = needs_of(layout.root, layout.name, layout.tests), sys.version.split()[0]
+    if not needs.allows(version):
+        raise SourceError(
+            f"{layout.name} wants Python {needs.python}, and this is {version}",
+            way_out="run Repodojo with such an interpreter: boxes have the one that it runs with",
         )
-        if done.returncode:
-            last = next((x for x in done.stderr.splitlines() if "ERROR" in x), "pip gave no reason")
-            raise SourceError(
-                f"the dependencies of {layout.name} cannot be installed: {last}",
-                way_out="check the network; a dependency without a wheel for this Python cannot be used",
-            )
-        bytecode.compile_tree(folder, SITE)
-    return name
+    everything = (*needs.requires, *needs.tests)
+    first: SourceError | None = None
+    for wanted, day in dict.fromkeys((w, d) for d in (date, "") for w in (everything, needs.requires)):
+        try:
+            lock = locks.of(wanted, day)
+            return Layer(_put(lock, store), lock.date)
+        except SourceError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _put(lock: Lock, store: Path) -> str:
+    """The lock's folder below sites/, and beside it the list of what is in it."""
+    if not lock.pins:
+        return ""
+    if not (store / "sites" / lock.key).is_dir():
+        with filling(store / "sites", lock.key) as folder:
+            install(lock, folder)
+            bytecode.compile_tree(folder, SITE)
+        (store / "sites" / f"{lock.key}.txt").write_text("\n".join([f"# {sys.version.split()[0]}", *lock.pins, ""]))
+    return lock.key
 
 
 def environment(layout: Layout, tree: str, site: str) -> Environment:
@@ -78,19 +101,6 @@ def environment(layout: Layout, tree: str, site: str) -> Environment:
     variables = {"PYTHONPATH": root, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
     recipe = {"kind": "python", "tree": tree, "site": site, "edits": [], "scripts": {}}
     return Environment(recipe=recipe, work_dir=WORK_DIR, variables={**variables, "TZ": "UTC", "COLUMNS": "80"})
-
-
-def _requirements(layout: Layout) -> list[str]:
-    wanted: list[str] = []
-    for line in layout.requires:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            requirement.marker = None
-            wanted.append(str(requirement))
-    return wanted
 
 
 def _egg(layout: Layout) -> str:

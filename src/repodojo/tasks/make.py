@@ -63,7 +63,8 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass
 class Maker:
-    """Makes tasks of one source in boxes of `factory`. `seen` holds digests of functions that may not be used."""
+    """Makes tasks of one source in boxes of `factory`. `seen` holds digests of functions that may not be used;
+    `accept` refuses tasks that are sound and not wanted."""
 
     layout: Layout
     fetched: Fetched
@@ -72,6 +73,7 @@ class Maker:
     options: Options
     tell: Tell
     seen: set[str]
+    accept: Callable[[Task], bool] = lambda task: True
     made: Made = field(default_factory=Made)
     kept: list[Candidate] = field(default_factory=list)
     calls: Mapping[str, Sequence[Call]] = field(default_factory=dict)
@@ -193,17 +195,21 @@ class Maker:
         funnel[f"mutants {what}"] += 1
         if outcome:
             self.made.run_seconds += outcome.seconds
-        kept = selector.settle(candidate, what == "killed")
-        if kept and outcome:
-            function = candidate.plan.function
-            made = task(origin, candidate.plan, [(function, candidate.mutant)], outcome)
-            if self.options.features:
-                made = asked(made, function, callers(function, self.calls))
+        made = self._task(origin, candidate, outcome) if outcome and what == "killed" else None
+        if made and not self.accept(made):
+            funnel["tasks not wanted"] += 1
+            selector.settle(candidate, False)
+        elif selector.settle(candidate, made is not None) and made:
             self.made.tasks.append(made)
             self.kept.append(candidate)
             funnel["tasks kept"] += 1
         elif what == "killed":
             funnel["mutants beyond the limits"] += 1
+
+    def _task(self, origin: Origin, candidate: Candidate, outcome: Outcome) -> Task:
+        function = candidate.plan.function
+        made = task(origin, candidate.plan, [(function, candidate.mutant)], outcome)
+        return asked(made, function, callers(function, self.calls)) if self.options.features else made
 
     async def _combine(self, origin: Origin, base: Baseline) -> None:
         """Bugs that were caught alone, several at a time; a group in which one hides another is dropped."""

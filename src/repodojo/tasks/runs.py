@@ -15,14 +15,23 @@ ID_SECONDS = 1.0
 """What one id may take while mutants are tried; ids that need a third of it when sound are not used."""
 
 
+LATE = "no answer after"
+
+
 @dataclass(frozen=True)
 class Report:
-    """What `boxrun --report` said of some ids; empty where the run did not complete."""
+    """What `boxrun --report` said of some ids. A run that did not complete says nothing of them; `ended` says why
+    ("timeout", "memory", "killed", "output", or "broken" where it ended by itself without a report)."""
 
     tests: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     touched: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    ended: str = ""
+
+    def late(self) -> set[str]:
+        """Ids that were cut off by their time limit."""
+        return {name for name, text in self.failures.items() if LATE in text}
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,18 @@ async def report(
         stdin=json.dumps({"docstrings": texts}).encode(),
         seconds=seconds,
     )
-    if result.ended != "exit" or not result.report:
-        return Report()
+    if result.ended != "exit":
+        return Report(ended=result.ended)
+    return parsed(result.report)
+
+
+def parsed(data: bytes) -> Report:
+    """The report that `boxrun` wrote."""
     try:
-        data = json.loads(result.report)
-    except ValueError:
-        return Report()
-    return Report(data["tests"], data["failures"], data["touched"], data["seconds"])
+        row = json.loads(data)
+        return Report(row["tests"], row["failures"], row["touched"], row["seconds"])
+    except (ValueError, KeyError, TypeError):
+        return Report(ended="broken")
 
 
 async def batch(

@@ -15,6 +15,7 @@ from pathlib import Path
 from repodojo import __version__
 from repodojo.core.errors import RepodojoError
 from repodojo.core.protocols import SandboxFactory
+from repodojo.core.records import Task
 from repodojo.tasks.layout import canonical, layout_of
 from repodojo.tasks.make import Made, Maker, Options, Tell
 from repodojo.tasks.sources import fetch
@@ -35,9 +36,16 @@ class Line:
 
 
 async def make_all(
-    sources: Sequence[str], path: Path, options: Options, factories: Factories, tell: Callable[[str], Tell]
+    sources: Sequence[str],
+    path: Path,
+    options: Options,
+    factories: Factories,
+    tell: Callable[[str], Tell],
+    accept: Callable[[Task], bool] = lambda task: True,
 ) -> list[Line]:
     """Make tasks of each source in turn. A source that fails has its error in its line; the others go on.
+
+    `accept` refuses sound tasks that are not wanted.
 
     Cancelling publishes what is whole of the current source and stops. Raises TaskError for a store that cannot be
     used, UserError where the disk is full.
@@ -50,7 +58,7 @@ async def make_all(
             lines.append(line)
             started = time.monotonic()
             try:
-                await _one(source, store, options, factories, tell(source), line)
+                await _one(source, store, options, factories, tell(source), line, accept)
             except* RepodojoError as group:
                 line.error = _first(group)
             line.seconds = time.monotonic() - started
@@ -76,7 +84,15 @@ def _first(group: BaseExceptionGroup[RepodojoError]) -> RepodojoError:
     return found
 
 
-async def _one(source: str, store: TaskStore, options: Options, factories: Factories, tell: Tell, line: Line) -> None:
+async def _one(
+    source: str,
+    store: TaskStore,
+    options: Options,
+    factories: Factories,
+    tell: Tell,
+    line: Line,
+    accept: Callable[[Task], bool],
+) -> None:
     with tempfile.TemporaryDirectory(prefix="repodojo-source-") as scratch:
         tell("fetch", 0, 0)
         fetched = await asyncio.to_thread(fetch, source, Path(scratch))
@@ -90,18 +106,18 @@ async def _one(source: str, store: TaskStore, options: Options, factories: Facto
         try:
             factory = factories(staging)
             taken = store.functions(beside=options.split)
-            maker = Maker(layout, fetched, staging, factory, options, tell, taken, line.made)
+            maker = Maker(layout, fetched, staging, factory, options, tell, taken, accept, line.made)
             try:
                 await maker.run()
             finally:
                 await factory.close()
                 if line.made.tasks:
-                    line.added = _publish(store, staging, maker, package, line.made)
+                    line.added = _publish(store, staging, maker, package, line.made, source)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: Made) -> int:
+def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: Made, address: str) -> int:
     """Move trees and dependencies into the store, then append the tasks."""
     for kind in ("trees", "sites"):
         for folder in (staging / kind).glob("[!.]*"):
@@ -112,6 +128,7 @@ def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: 
     entry = {
         "split": maker.options.split,
         "source": maker.fetched.label,
+        "address": str(Path(address).expanduser().resolve()) if Path(address).expanduser().exists() else address,
         "revision": maker.fetched.revision,
         "licence": maker.layout.licence,
         "seed": maker.options.seed,

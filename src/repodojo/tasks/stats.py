@@ -7,13 +7,14 @@ from typing import Any
 
 from repodojo.core.editing import edit_of, expected, is_edit
 from repodojo.tasks.manifest import package_of
+from repodojo.tasks.refresh import look
 from repodojo.tasks.store import TaskStore
 
 
 def measure(store: TaskStore) -> dict[str, Any]:
     """Counts by split, kind, language, licence, grader and format; medians of sizes; provenance and validation.
 
-    Reads the set once, one task at a time; only sizes are kept of each.
+    Reads the set twice, one task at a time; only sizes are kept of each.
     """
     by: dict[str, Counter[str]] = {
         name: Counter() for name in ("splits", "kinds", "languages", "licences", "graders", "formats")
@@ -47,6 +48,26 @@ def measure(store: TaskStore) -> dict[str, Any]:
         **{f"{name} (median)": sorted(found)[len(found) // 2] for name, found in sizes.items() if found},
         "version": manifest.get("version", 0),
         "sha256": manifest.get("sha256", ""),
+        **difficulty(store),
         "validated": (manifest.get("validation") or {}).get("fates", {}),
         "validation is of this version": (manifest.get("validation") or {}).get("of", "-") == manifest.get("sha256"),
+    }
+
+
+def difficulty(store: TaskStore) -> dict[str, Any]:
+    """How hard the tasks are believed to be, in fifths, on what ground, and how many were retired."""
+    seen = look(store)
+    fifths = Counter(min(int(estimate.difficulty * 5), 4) for estimate in seen.estimates.values())
+    tried = [estimate.tally for estimate in seen.estimates.values() if estimate.tally.attempts]
+    return {
+        "difficulty": {f"{n / 5:.1f} to {(n + 1) / 5:.1f}": fifths[n] for n in range(5) if fifths[n]},
+        "tried": {
+            "tasks": len(tried),
+            "attempts": sum(t.attempts for t in tried),
+            "solved": sum(t.solved for t in tried),
+        },
+        "difficulty fitted to": f"{seen.model.tasks} tasks here" if seen.model.tasks else "the quickstart's runs",
+        "nats an attempt": dict(zip(("by features", "by one rate"), (round(s, 3) for s in seen.surprise), strict=True)),
+        "retired": len(store.manifest.get("retired", {})),
+        "would be retired": len(seen.going),
     }

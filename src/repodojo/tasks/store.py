@@ -94,14 +94,14 @@ class TaskStore:
         """For many tasks: write them one by one, then commit (see `Appender`; read the store anew afterwards)."""
         return Appender(self.path, self.manifest)
 
-    def rewrite(self, change: Callable[[Task], Task], packages: Mapping[str, Any], **more: Any) -> None:
-        """Replace every task by what `change` makes of it, all at once: a new file, then a new manifest."""
+    def rewrite(self, change: Callable[[Task], Task | None], packages: Mapping[str, Any], **more: Any) -> None:
+        """Replace every task by what `change` makes of it (None: it goes), all at once: a new file, a new manifest."""
         version = self.manifest.get("version", 0) + 1
         old = manifests.file_of(self.path, self.manifest)
         new, counts = self.path / f"tasks-{version}.jsonl", Counter[str]()
         with disk_errors(self.path):
             with open(new, "wb") as stream:
-                for task in map(change, self.each()):
+                for task in filter(None, map(change, self.each())):
                     stream.write(to_json(task).encode() + b"\n")
                     counts[f"{task.source.split}/{task.labels.get('kind', '')}"] += 1
                 stream.flush()

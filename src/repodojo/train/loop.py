@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repodojo.audit import finds
-from repodojo.core.errors import OutageError
+from repodojo.core.errors import OutageError, UserError
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import ran_tests_first
 from repodojo.inference import checkpoint
@@ -16,7 +17,7 @@ from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
 from repodojo.rollout.pool import WorkerPool
-from repodojo.train import measure, setup
+from repodojo.train import measure, rollouts, setup
 from repodojo.train.cursor import Draw, TaskCursor
 from repodojo.train.events import Silent, Watcher
 from repodojo.train.guard import Guard
@@ -35,6 +36,8 @@ def train(run: RunDir, watcher: Watcher | None = None) -> Path:
         for name in training.stages_left():
             stages[name](training)
         training.commit("done", 0, done=True)
+    with contextlib.suppress(UserError):  # a set that cannot be written to: `tasks refresh --run` asks the run itself
+        rollouts.record(run)
     return run.latest_checkpoint() or setup.model_path(run.config)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from repodojo.tasks.history.repository import Repository
 from repodojo.tasks.history.settle import Settled, settle
 from repodojo.tasks.history.walk import Commit, Filters, is_test
 from repodojo.tasks.layout import Layout, layout_of, read_source
+from repodojo.tasks.locks import Locks
+from repodojo.tasks.needs import needs_of
 from repodojo.tasks.runs import Report, report
 
 LARGEST_TEST = 200_000
@@ -32,10 +35,20 @@ OTHERS = 200
 GRADINGS = 3
 SECONDS, ID_SECONDS = 300.0, 30.0
 """What a run and one id of it may take: a cold start on a busy machine is no verdict on the code."""
+MORE = 4.0
+"""How many times that, where the first run shows that it was not enough."""
 
 
 class Lost(Exception):
-    """A commit that makes no task; the text is the reason that the funnel counts."""
+    """A commit that makes no task; the text is the reason that the funnel counts, `why` what the journal keeps."""
+
+    def __init__(self, reason: str, why: str = "") -> None:
+        super().__init__(reason)
+        self.why = why
+
+
+class InDoubt(Exception):
+    """A commit that was lost to time or memory, which a busy machine can take as well as the code; tried again."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,29 @@ class Prepared:
 
 
 @dataclass
+class Patient:
+    """Runs that may be tried a second time, with more time. `hangs` are ids that did not answer then either: that is
+    their own doing, and they are not waited for again."""
+
+    hangs: set[str] = field(default_factory=set)
+
+    async def run(self, once: Callable[[float], Awaitable[Report]], mended: bool) -> Report:
+        """The first run where it is whole, else the second. InDoubt where the solution's run ends twice otherwise:
+        before the solution that may be the very bug."""
+        found = await once(1.0)
+        if not found.ended and not found.late() - self.hangs:
+            return found
+        found = await once(MORE)
+        self.hangs |= found.late()
+        if found.ended and mended:
+            raise InDoubt(f"the tests do not end, {found.ended}")
+        return found
+
+
+@dataclass
 class Workshop:
-    """What attempts of one call share. `failed` keeps what could not be installed, so that it is tried once."""
+    """What attempts of one call share. `failed` keeps what could not be installed, so that it is tried once; `dated`
+    asks for dependencies of the commit's day, and `days` says by tree of which day they are ("" for today)."""
 
     repository: Repository
     store: Path
@@ -63,7 +97,11 @@ class Workshop:
     issues: Mapping[int, str]
     sure: int
     scratch: Path
+    dated: bool = True
+    locks: Locks = field(default_factory=Locks)
+    installing: threading.Lock = field(default_factory=threading.Lock)
     failed: dict[tuple[str, ...], SourceError] = field(default_factory=dict)
+    days: dict[str, str] = field(default_factory=dict)
     trees: set[str] = field(default_factory=set)
     built: set[str] = field(default_factory=set)
 
@@ -76,9 +114,9 @@ class Workshop:
             layout = layout_of(folder, self.package)
             gold_paths = source_paths(layout, commit.code)
             hidden = self._tests(commit)
-            environment = self._environment(layout)
+            environment = self._environment(layout, commit.date[:10] if self.dated else "")
         except SourceError as error:
-            raise Lost("no environment") from error
+            raise Lost("no environment", str(error)) from error
         ids = [name for path, text in hidden.items() for name in pytest_ids(path, text)]
         if not ids:
             raise Lost("no test functions in the changed tests")
@@ -93,20 +131,23 @@ class Workshop:
             self.repository.diff(parent, commit.id, commit.tests),
         )
 
-    def _environment(self, layout: Layout) -> Environment:
-        key = tuple(sorted(layout.requires))
+    def _environment(self, layout: Layout, date: str) -> Environment:
+        needs = needs_of(layout.root, layout.name, layout.tests)
+        key = (needs.python, *needs.requires, *needs.tests, date[:7])
         if key in self.failed:
             raise self.failed[key]
         fresh = {p.name for p in (self.store / "trees").glob("*")}
         try:
-            site = env.put_site(layout, self.store)
+            with self.installing:
+                layer = env.put_layer(layout, self.store, self.locks, date)
         except SourceError as error:
             self.failed[key] = error
             raise
         tree = env.put_tree(layout, self.store, tests=True)
         if tree not in fresh:
             self.trees.add(tree)
-        return env.environment(layout, tree, site)
+        self.days[tree] = layer.date
+        return env.environment(layout, tree, layer.site)
 
     def _tests(self, commit: Commit) -> dict[str, str]:
         """Test files (and their data) as the commit has them; those that it deletes are left out."""
@@ -125,7 +166,8 @@ class Workshop:
         return found
 
     async def task(self, commit: Commit) -> Task:
-        """The validated task of a commit. Raises Lost with the reason, OutageError where the machine fails."""
+        """The validated task of a commit. Raises Lost with the reason, InDoubt where that may be the machine's load,
+        OutageError where the machine fails."""
         started = time.monotonic()
         prepared = await asyncio.to_thread(self.prepare, commit)
         self.built.add(commit.id)
@@ -136,8 +178,13 @@ class Workshop:
             raise Lost("the patch does not fit") from error
         failing: list[str] = []
 
+        patient = Patient()
+
         async def run(mended: bool, seed: int) -> Mapping[str, str]:
-            found = await self._run(draft, prepared, gold if mended else {}, seed)
+            def once(more: float) -> Awaitable[Report]:
+                return self._run(draft, prepared, gold if mended else {}, seed, more)
+
+            found = await patient.run(once, mended)
             if not mended and not seed:
                 failing.extend(found.failures.get(name, "") for name in prepared.ids)
             return found.tests
@@ -154,30 +201,37 @@ class Workshop:
         """Lost where the solution is not paid or nothing is; GradingError where the grader had no verdict.
 
         The solution has passed in several rounds, so an unpaid one is tried again: grading has tighter time limits.
+        InDoubt where time or memory ended one of these runs.
         """
+        doubt = ""
         for attempt in range(1, GRADINGS + 1):
             good = await TestReward(self.factory).score(task, gold, None)
             if good.value == 1.0:
                 break
             if good.value is None and attempt == GRADINGS:
                 raise GradingError(f"the solution of {task.id} could not be graded: {good.error}")
+            doubt = doubt or next((part for part, on in good.parts.items() if part.startswith("evidence:") and on), "")
         else:
-            raise Lost("not paid as graded")
+            raise InDoubt(f"not paid as graded, {doubt}") if doubt else Lost("not paid as graded")
         idle = await TestReward(self.factory).score(task, {}, None)
         if idle.value is None:
             raise GradingError(f"doing nothing in {task.id} could not be graded: {idle.error}")
         if idle.value:
             raise Lost("paid for nothing")
 
-    async def _run(self, draft: Task, prepared: Prepared, changes: Mapping[str, bytes | None], seed: int) -> Report:
-        """All ids in a fresh box, in a cold interpreter with a hash seed of its own."""
+    async def _run(
+        self, draft: Task, prepared: Prepared, changes: Mapping[str, bytes | None], seed: int, more: float
+    ) -> Report:
+        """All ids in a fresh box, in a cold interpreter with a hash seed of its own, with `more` times the time."""
         box = await self.factory.create(draft.environment)
         try:
             for path, data in changes.items():
                 await box.write(path, data)
             for path, text in prepared.hidden.items():
                 await box.write(path, text.encode())
-            return await report(box, prepared.ids, {}, seed=seed, trace=False, seconds=SECONDS, each=ID_SECONDS)
+            return await report(
+                box, prepared.ids, {}, seed=seed, trace=False, seconds=more * SECONDS, each=more * ID_SECONDS
+            )
         finally:
             await box.close()
 
@@ -193,6 +247,8 @@ class Workshop:
         mark = hashlib.sha256(f"{self.package}\0{commit.id}".encode()).hexdigest()[:12]
         source = Source(f"{self.repository.name} (history)", commit.id, self.split)
         tests = tuple(dict.fromkeys((*PROTECTED, *prepared.hidden, *prepared.layout.tests)))
+        day = self.days.get(str(prepared.environment.recipe["tree"]), "")
+        labels = {"kind": "history", "package": self.package, "commit": commit.id, "lines": str(commit.lines)}
         return Task(
             id=f"h-{mark}",
             source=source,
@@ -207,7 +263,7 @@ class Workshop:
             hidden_files=prepared.hidden,
             test_patch=prepared.test_patch,
             protected=tests,
-            labels={"kind": "history", "package": self.package, "commit": commit.id, "lines": str(commit.lines)},
+            labels={**labels, "dependencies": day or "today"} if prepared.environment.recipe["site"] else labels,
         )
 
     def _finished(self, commit: Commit, draft: Task, settled: Settled, failing: str, seconds: float) -> Task:

@@ -18,7 +18,7 @@ from repodojo import __version__
 from repodojo.core.errors import OutageError, SourceError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Split, Task
-from repodojo.tasks.history.attempt import Lost, Workshop
+from repodojo.tasks.history.attempt import InDoubt, Lost, Workshop
 from repodojo.tasks.history.repository import Repository, opened
 from repodojo.tasks.history.settle import SURE
 from repodojo.tasks.history.walk import Commit, Filters, candidates
@@ -26,11 +26,14 @@ from repodojo.tasks.layout import canonical, layout_of
 from repodojo.tasks.store import TaskStore, disk_errors
 
 Tell = Callable[[str, int, int], None]
+DOUBTS = 3
+"""Calls in which a commit may be lost to time or memory before that is taken for its own fault."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What one call asks for. `limit` bounds tasks, `commits` the walk (0: no bound)."""
+    """What one call asks for. `limit` bounds tasks, `commits` the walk (0: no bound); `dated` asks for dependencies of
+    each commit's day."""
 
     split: Split = "train"
     limit: int = 0
@@ -39,6 +42,7 @@ class Options:
     sure: int = SURE
     workers: int = 2
     filters: Filters = field(default_factory=Filters)
+    dated: bool = True
 
 
 def walk(source: str, options: Options, tell: Tell) -> Counter[str]:
@@ -87,6 +91,7 @@ async def make(
             issues,
             options.sure,
             Path(scratch),
+            options.dated,
         )
         run = _Run(store, shop, journal, options, funnel, tell, kept)
         try:
@@ -104,10 +109,12 @@ def _package(repository: Repository, revision: str, folder: Path) -> str:
 
 
 class Journal:
-    """What became of each commit, a line each: {"commit", "fate", "task", "built"}; a file for each set of settings."""
+    """What became of each commit, a line each: {"commit", "fate", "why", "task", "built", "doubts"}; a file for each
+    set of settings. `doubts` says in how many calls time or memory cost the commit; below DOUBTS it is tried again."""
 
     def __init__(self, folder: Path, package: str, options: Options, issues: dict[int, str]) -> None:
         settings = {"filters": asdict(options.filters), "sure": options.sure, "issues": issues, "split": options.split}
+        settings |= {} if options.dated else {"dated": False}
         mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         self.path = folder / f"{package}-{mark}.jsonl"
         self.known: dict[str, dict[str, Any]] = {row["commit"]: row for row in self._rows()}
@@ -120,9 +127,16 @@ class Journal:
                 except ValueError:  # the last line, where it was cut off
                     continue
 
-    def write(self, commit: str, fate: str, task: str, built: bool) -> None:
+    def decided(self, commit: str) -> dict[str, Any] | None:
+        """The line of a commit that is not to be tried again."""
+        row = self.known.get(commit)
+        return None if row and 0 < row.get("doubts", 0) < DOUBTS else row
+
+    def write(self, commit: str, fate: str, task: str, built: bool, doubt: bool = False, why: str = "") -> None:
         """Append a line and wait for the disk."""
-        self.known[commit] = {"commit": commit, "fate": fate, "task": task, "built": built}
+        doubts = self.known.get(commit, {}).get("doubts", 0) + 1 if doubt else 0
+        row = {"commit": commit, "fate": fate, "why": why, "task": task, "built": built, "doubts": doubts}
+        self.known[commit] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = b"" if not self.path.is_file() or self.path.read_bytes().endswith(b"\n") else b"\n"
         with open(self.path, "ab") as stream:
@@ -147,44 +161,54 @@ class _Run:
     async def all(self) -> None:
         waiting: list[Commit] = []
         for commit in self.kept:
-            known = self.journal.known.get(commit.id)
+            known = self.journal.decided(commit.id)
             if known is None:
                 waiting.append(commit)
             else:
                 self._count(known["fate"], known["built"])
                 self.funnel["decided before"] += 1
-        queue = iter(waiting)
-        self.done, self.of = 0, len(waiting)
+        self.again: list[Commit] = []
+        await self._each("commits", waiting, self.options.workers, last=False)
+        await self._each("commits in doubt", list(self.again), 1, last=True)
+
+    async def _each(self, stage: str, commits: list[Commit], workers: int, *, last: bool) -> None:
+        """Try commits. What time, memory or an outage cost is put off; `last` decides it, when nothing else runs."""
+        queue, done = iter(commits), Counter[str]()
 
         async def work() -> None:
             for commit in queue:
                 if self.options.limit and self.tasks >= self.options.limit:
                     return
-                await self._one(commit)
-                self.done += 1
-                self.tell("commits", self.done, self.of)
+                await self._one(commit, last)
+                done[stage] += 1
+                self.tell(stage, done[stage], len(commits))
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(self.options.workers):
+            for _ in range(workers):
                 group.create_task(work())
 
-    async def _one(self, commit: Commit) -> None:
+    async def _one(self, commit: Commit, last: bool) -> None:
         try:
             task = await self.shop.task(commit)
         except Lost as reason:
-            self._decide(commit, f"lost: {reason}", "")
+            self._decide(commit, f"lost: {reason}", "", why=reason.why)
             return
-        except OutageError as error:  # says nothing of the commit: it is tried again next time
-            self.funnel[f"outage: {type(error).__name__}"] += 1
+        except (InDoubt, OutageError) as error:
+            if not last:
+                self.again.append(commit)
+            elif isinstance(error, InDoubt):
+                self._decide(commit, f"lost: {error}", "", doubt=True)
+            else:  # says nothing of the commit: it is tried again next time
+                self.funnel[f"outage: {type(error).__name__}"] += 1
             return
         finally:
             shutil.rmtree(self.shop.scratch / commit.id[:16], ignore_errors=True)
         self._publish(task)
         self._decide(commit, "kept", task.id)
 
-    def _decide(self, commit: Commit, fate: str, task: str) -> None:
+    def _decide(self, commit: Commit, fate: str, task: str, *, doubt: bool = False, why: str = "") -> None:
         built = commit.id in self.shop.built
-        self.journal.write(commit.id, fate, task, built)
+        self.journal.write(commit.id, fate, task, built, doubt, why)
         self._count(fate, built)
 
     def _count(self, fate: str, built: bool) -> None:
@@ -196,6 +220,7 @@ class _Run:
         entry: dict[str, Any] = {
             "split": self.options.split,
             "source": self.shop.repository.name,
+            "address": self.shop.repository.address,
             "licence": task.licence,
             "made_with": f"repodojo {__version__}",
             "history": {"filters": asdict(self.options.filters), "sure": self.options.sure},

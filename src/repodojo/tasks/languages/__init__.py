@@ -1,0 +1,29 @@
+"""What a repository's language is made of: detect, build, run its tests, parse their report. A file a language.
+
+To add one, write a class with the verbs of `base.Language` (node.py is the example, under 200 lines) and name it here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repodojo.core.errors import SourceError
+from repodojo.tasks.languages.base import Language
+from repodojo.tasks.languages.node import Node
+from repodojo.tasks.languages.python import Python
+
+LANGUAGES: tuple[Language, ...] = (Python(), Node())
+
+
+def language_of(root: Path, name: str = "") -> Language:
+    """The language of that name, or the first that knows a folder; SourceError with those there are."""
+    known = ", ".join(language.name for language in LANGUAGES)
+    for language in LANGUAGES:
+        if language.name == name or (not name and language.detect(root)):
+            return language
+    if name:
+        raise SourceError(f"there is no language {name!r}", way_out=f"use one of {known}")
+    raise SourceError(f"{root.name} is in no language that is known here", way_out=f"known are {known}")
+
+
+__all__ = ["LANGUAGES", "Language", "language_of"]
