@@ -49,7 +49,7 @@ async def test_what_does_not_fit_waits_and_comes_out_the_same(seed: int) -> None
         assert alone.token_ids == together[i].token_ids
     assert max(error(decoder, p, done) for p, done in zip(prompts, together, strict=True)) < 1e-4
     assert SMALLEST < engine.most <= 1024
-    arena = next(iter(engine._scheduler._own.arenas.values()))
+    arena = next(iter(engine._scheduler._memory.own.arenas.values()))
     assert engine.kv_bytes == arena.data[:, 0, :, 0].numel() * 4
     assert engine.stats().cancelled > 0 and engine.stats().evictions > 0
 

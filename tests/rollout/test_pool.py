@@ -97,3 +97,20 @@ def test_workers_that_die_again_and_again_are_an_outage(tiny_store: TaskStore, t
         os.kill(pool._hands[0].process.pid, signal.SIGKILL)
         with pytest.raises(EngineError, match=r"4 times in a row, the last with code -9.*resume"):
             list(pool.run(orders(tiny_store)))
+
+
+def test_lent_threads_and_prepared_boxes_change_how_and_not_what(tiny_store: TaskStore, tiny_model: Path) -> None:
+    wanted = orders(tiny_store)
+    with WorkerPool(pool_settings(tiny_store, tiny_model, prepared_boxes=4), 1) as pool:
+        pool.lend(2)
+        found = list(pool.run(wanted))
+        pool.lend(0)
+        pool.publish(1, checkpoint.read_weights(tiny_model))
+        counts = pool.counts()
+        assert counts["threads"] == 1 + 2  # read back from the worker's own torch
+        assert counts["engine_decoded_tokens"] == sum(len(turn.action_ids) for t in found for turn in t.turns)
+        assert 0 < counts["boxes_ready"] <= counts["boxes_taken"] and counts["boxes_waited"] > 0
+        assert {t.score.value for t in found} == {0.0, 1.0}
+        os.kill(pool._hands[0].process.pid, signal.SIGKILL)
+        pool.publish(2, checkpoint.read_weights(tiny_model))
+        assert pool.counts()["engine_decoded_tokens"] == counts["engine_decoded_tokens"]  # the dead one's still count

@@ -57,26 +57,41 @@ def test_costs_are_found_again_in_the_turns_that_they_made(costs: tuple[float, f
     assert found.prefill_token == pytest.approx(truth.prefill_token, rel=0.3, abs=0.005)
 
 
-def trajectory(step: int, group: int, member: int, started: float) -> Trajectory:
+def trajectory(step: int, group: int, member: int, started: float, slow: float = 1.0) -> Trajectory:
     """Three turns of 10 tokens in 2 s each, tools for member + 1 s a turn, 0.5 s before and 1 s of grading."""
     tools = member + 1.0
-    turn = Turn((1,) * 5, (2,) * 10, (0.0,) * 10, (0,) * 10, results=(ToolResult("", seconds=tools),), seconds=2.0)
+    results = (ToolResult("", seconds=tools),)
+    turn = Turn((1,) * 5, (2,) * 10, (0.0,) * 10, (0,) * 10, results=results, seconds=2.0 * slow)
     names = f"rl/{step}-{group}"
     return Trajectory(
         *(f"{names}/{member}", "task", names, "model", 0, (turn,) * TURNS, "submit", Score(1.0)),
-        seconds=0.5 + TURNS * (2.0 + tools),
+        seconds=0.5 + TURNS * (2.0 * slow + tools),
         timings={"started": started, "grading": 1.0},
     )
 
 
-def run_of(path: Path, *settings: str, wall: Callable[[int], float] = lambda step: 0.5 + 3 * (2 + 4) + 1) -> Path:
-    """A run that took what such episodes take: the slowest member, then grading."""
+def run_of(
+    path: Path,
+    *settings: str,
+    wall: Callable[[int], float] = lambda step: 0.5 + 3 * (2 + 4) + 1,
+    slow: float = 1.0,
+    measured: bool = False,
+) -> Path:
+    """A run that took what such episodes take: the slowest member, then grading.
+
+    slow: how many times as long the machine took for the same CPU time; measured: the run recorded that
+    """
     given = ["run.stages=rl", "rl.steps=2", "rollout.concurrency=64", f"rollout.group_size={GROUP}", *settings]
     with RunDir.create(path, load(None, given)) as run:
         for step in range(2):
-            found = [trajectory(step, g, m, EPOCH + 100.0 * step) for g in range(GROUPS) for m in range(GROUP)]
+            places = [(g, m) for g in range(GROUPS) for m in range(GROUP)]
+            found = [trajectory(step, g, m, EPOCH + 100.0 * step, slow) for g, m in places]
             run.add(found, stage="rl", step=step)
-            times = {"rollout_seconds": wall(step), "learn_seconds": LEARNING, "publish_seconds": PUBLISHING}
+            times = {"rollout_seconds": wall(step) + 3 * 2 * (slow - 1), "learn_seconds": LEARNING * slow}
+            times["publish_seconds"] = PUBLISHING * slow
+            if measured:
+                times |= {"learn_cpu_seconds": LEARNING - PUBLISHING, "engine_cpu_seconds": 5.0 * (step + 1)}
+                times["engine_busy_seconds"] = 6.0 * slow * (step + 1)
             run.log("rl", step, times)
             run.commit(run.state)
     return path
@@ -102,6 +117,19 @@ def test_a_run_is_foretold_within_15_percent_by_itself_and_by_another(tmp_path: 
     slow = run_of(tmp_path / "slow", wall=lambda step: 99.0)
     with RunDir.read(slow) as run:
         assert foretell(run).error < -0.5  # what its episodes do not explain is not explained away
+
+
+def test_costs_of_another_run_are_set_to_how_busy_the_machine_was(tmp_path: Path) -> None:
+    def pair(measured: bool) -> tuple[float, float]:
+        calm = run_of(tmp_path / f"calm-{measured}", measured=measured)
+        starved = run_of(tmp_path / f"starved-{measured}", slow=8.0, measured=measured)
+        with RunDir.read(calm) as one, RunDir.read(starved) as two:
+            assert abs(foretell(two).error) < 0.15
+            return foretell(two, one).error, foretell(one, two).error
+
+    assert max(map(abs, pair(measured=True))) < 0.15
+    there, back = pair(measured=False)  # as before, where a run does not say
+    assert there < -0.5 and back > 1
 
 
 def test_a_run_that_cannot_be_foretold_says_why(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import pkgutil
 import platform
+from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +20,11 @@ from repodojo.core.errors import UserError
 
 
 def names() -> list[str]:
-    """The benchmarks there are: modules of `cli.benches` whose name has no leading underscore."""
+    """The benchmarks there are: modules of `cli.benches` without a leading underscore, `-` for `_` within."""
     from repodojo.cli import benches
 
-    return sorted(m.name for m in pkgutil.iter_modules(benches.__path__) if not m.name.startswith("_"))
+    modules = (m.name for m in pkgutil.iter_modules(benches.__path__) if not m.name.startswith("_"))
+    return sorted(name.replace("_", "-") for name in modules)
 
 
 def bench(
@@ -28,6 +32,8 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: shows that it works, not how fast.")] = False,
     boxes: Annotated[int, typer.Option(min=0, help="For sandbox: boxes alive at once (0: 200).")] = 0,
     alone: Annotated[bool, typer.Option("--alone", help="For sandbox: leave out what ours is compared with.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Of `pipeline`: play in real time, on fake engines.")] = False,
+    peer: Annotated[Path | None, typer.Option(help="Of `end-to-end`: where the other side's packages go.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; `ratio` is the headline.")] = False,
 ) -> None:
     """Measure one part against its alternative; a ratio above 1 means that this project's way is better.
@@ -42,14 +48,16 @@ def bench(
         return
     if name not in known:
         raise UserError(f"there is no benchmark {name!r}", way_out=f"choose from {', '.join(known)}")
-    given: dict[str, Any] = {key: value for key, value in (("boxes", boxes), ("alone", alone)) if value}
-    if given and name != "sandbox":
-        raise UserError(f"--{next(iter(given))} would do nothing", way_out="give it with `bench sandbox`")
-    module = importlib.import_module(f"repodojo.cli.benches.{name}")
+    module = module_of(name)
+    asked = (("boxes", boxes), ("alone", alone), ("live", live), ("peer", peer))
+    more: dict[str, Any] = {key: value for key, value in asked if value}
+    for key in more:
+        if key not in inspect.signature(module.run).parameters:
+            raise UserError(f"--{key} would do nothing in bench {name}", way_out="leave it out")
     console = Console(stderr=True)
     with console.status(f"bench {name}{' (quick)' if quick else ''}"):
-        found: dict[str, Any] = module.run(quick, **given)
-    found = {"bench": name, **found, "quick": quick, "machine": machine()}
+        found: dict[str, Any] = module.run(quick, **more)
+    found = {"bench": name, **found, "quick": quick, "live": live, "machine": machine()}
     if json_:
         typer.echo(json.dumps(found))
         return
@@ -74,7 +82,7 @@ def machine() -> dict[str, Any]:
 
 
 def _list(known: list[str], json_: bool) -> None:
-    texts = {name: _first_line(importlib.import_module(f"repodojo.cli.benches.{name}").__doc__) for name in known}
+    texts = {name: _first_line(module_of(name).__doc__) for name in known}
     if json_:
         typer.echo(json.dumps(texts))
         return
@@ -82,6 +90,11 @@ def _list(known: list[str], json_: bool) -> None:
     for name, text in texts.items():
         table.add_row(name, text)
     Console().print(table)
+
+
+def module_of(name: str) -> ModuleType:
+    """Where a benchmark is."""
+    return importlib.import_module(f"repodojo.cli.benches.{name.replace('-', '_')}")
 
 
 def _first_line(text: str | None) -> str:

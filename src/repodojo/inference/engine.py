@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -24,6 +25,8 @@ from repodojo.inference.room import Room
 from repodojo.inference.sampling import uniforms
 from repodojo.inference.scheduler import Scheduler
 
+AfterPublish = Literal["rebuild", "keep"]
+
 
 class Engine:
     """A `Model` and a `WeightSink`. Use it from one event loop at a time.
@@ -37,6 +40,10 @@ class Engine:
         None: no bound but max_rows. Where room is short, idle ones are dropped, then the youngest waits again
     prefill_tokens: most tokens that one step prefills, so that a long observation does not stall decoding
     seed: mixed into every request's seed
+    after_publish: what becomes of KV that older weights computed. "rebuild": all of it is computed anew. "keep":
+        conversations go on with theirs, cheaper, and at log-probs that no single policy has; their later turns too.
+        What begins after a publication never uses any of it. Either way tokens that are sampled stay, with the
+        log-probs and the version that they were sampled with
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Engine:
         seed: int = 0,
         version: int = 0,
         prefill_tokens: int = 2048,
+        after_publish: AfterPublish = "rebuild",
     ) -> None:
         if min(max_context - 1, max_rows, prefill_tokens) < 1:
             raise ConfigError("max_context must be at least 2, max_rows and prefill_tokens at least 1")
@@ -57,7 +65,12 @@ class Engine:
         decoder = decoder_or_path if isinstance(decoder_or_path, Decoder) else checkpoint.load(Path(decoder_or_path))
         self._model = FastDecoder(decoder, dtype=dtype, max_context=max_context)
         self._scheduler = Scheduler(
-            self._model, max_rows=max_rows, prefill_tokens=prefill_tokens, version=version, kv_tokens=kv_tokens
+            self._model,
+            max_rows=max_rows,
+            prefill_tokens=prefill_tokens,
+            version=version,
+            kv_tokens=kv_tokens,
+            keep=after_publish == "keep",
         )
         self._max_context, self._seed = max_context, seed
         self._driver: asyncio.Task[None] | None = None
@@ -102,12 +115,12 @@ class Engine:
         self._scheduler.release(session)
 
     def publish(self, version: int, weights: Mapping[str, object]) -> None:
-        """Swap the weights between two steps. KV of the old ones is void and computed anew, in flight too.
+        """Swap the weights between two steps; requests in flight go on with them (see `after_publish`).
 
         CheckpointError, with nothing changed, where names or shapes are not this model's.
         """
         self._model.load(weights)
-        self._scheduler.forget(version)
+        self._scheduler.renew(version)
 
     @property
     def kv_bytes(self) -> int:

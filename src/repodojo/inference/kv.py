@@ -22,11 +22,16 @@ SMALLEST = 64
 
 @dataclass(eq=False)
 class Slot:
-    """Room for a run of tokens; `length` counts those whose KV is there. Without an arena it holds nothing."""
+    """Room for a run of tokens; `length` counts those whose KV is there. Without an arena it holds nothing.
+
+    `stamp` and `saves` say what it is worth to keep it (see `worth.Worth`).
+    """
 
     arena: Arena | None = None
     index: int = -1
     length: int = 0
+    stamp: float = 0.0
+    saves: float = 0.0
 
 
 class Arena:

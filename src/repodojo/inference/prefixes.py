@@ -45,52 +45,49 @@ def common(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> int:
 
 
 class Prefixes:
-    """The known blocks; at most `limit` of them hold KV."""
+    """The known blocks; at most `limit` of them hold KV. New conversations join only what today's weights computed."""
 
     def __init__(self, store: Store, limit: int) -> None:
         self.store, self._limit = store, limit
-        self._blocks: dict[tuple[int, ...], Block] = {}  # least recently used first
+        self._blocks: dict[tuple[int, ...], Block] = {}
+        self._older: dict[Block, None] = {}  # kept from older weights, for the conversations that begin with them
 
     def join(self, ids: Sequence[int]) -> Block:
         """The block of exactly these tokens, made where it is new; one more conversation begins with it."""
         key = tuple(ids)
-        block = self._blocks.get(key) or Block(key)
+        block = self._blocks.setdefault(key, Block(key))
         block.sessions += 1
-        self._blocks[key] = block
         return block
 
-    def leave(self, block: Block) -> None:
-        """One conversation fewer; the block is kept as long as its room is not needed."""
+    def leave(self, block: Block) -> bool:
+        """One conversation fewer; whether the block rests now, kept as long as its room is not needed."""
         block.sessions -= 1
-        if not block.sessions and block.slot.arena is None:
-            self._blocks.pop(block.ids, None)
+        if block.sessions:
+            return False
+        if block in self._older or block.slot.arena is None:
+            self.drop(block)
+            return False
+        return True
 
-    def touch(self, block: Block) -> None:
-        """Mark as just used."""
-        self._blocks[block.ids] = self._blocks.pop(block.ids, block)
+    def full(self) -> bool:
+        """Whether no further block may hold KV."""
+        return sum(block.slot.arena is not None for block in self._all()) >= self._limit
 
-    def make_room(self, pinned: Iterable[Block]) -> int:
-        """Drop the KV of those used least recently until one more may hold some; how many. `pinned` stay."""
+    def loose(self, pinned: Iterable[Block]) -> list[Block]:
+        """Blocks that hold KV, but for the pinned ones."""
         kept = set(pinned)
-        resident = [block for block in self._blocks.values() if block.slot.arena is not None]
-        loose = [block for block in resident if block not in kept]
-        gone = loose[: max(0, len(resident) - self._limit + 1)]
-        for block in gone:
-            self._drop(block)
-        return len(gone)
+        return [block for block in self._all() if block.slot.arena is not None and block not in kept]
 
-    def drop_one(self, pinned: Iterable[Block]) -> bool:
-        """Drop the KV of the one used least recently; False where all that hold KV are pinned."""
-        kept = set(pinned)
-        found = next((b for b in self._blocks.values() if b.slot.arena is not None and b not in kept), None)
-        if found is not None:
-            self._drop(found)
-        return found is not None
-
-    def _drop(self, block: Block) -> None:
+    def drop(self, block: Block) -> None:
+        """Its KV goes; with it the block itself, where no conversation begins with it."""
         self.store.drop(block.slot)
         if not block.sessions:
-            del self._blocks[block.ids]
+            self._older.pop(block, None)
+            if self._blocks.get(block.ids) is block:
+                del self._blocks[block.ids]
+
+    def _all(self) -> list[Block]:
+        return [*self._blocks.values(), *self._older]
 
     def seed(self, block: Block, computing: Iterable[Block]) -> int | None:
         """Copy what another block has computed of an empty block's beginning; the number of tokens copied.
@@ -113,7 +110,15 @@ class Prefixes:
         self.store.copy(donor.slot, block.slot, ready)
         return ready
 
-    def forget(self) -> None:
-        """The weights changed: every block's KV is void; the tokens stay known."""
-        for block in self._blocks.values():
-            block.slot.length = 0
+    def renew(self, *, keep: bool) -> None:
+        """The weights changed: every block's KV is void, and only the tokens stay known.
+
+        With `keep` those complete serve on the conversations that begin with them, and nobody else.
+        """
+        for block in self._all():
+            if keep and block.sessions and not block.missing:
+                if block not in self._older:
+                    del self._blocks[block.ids]
+                self._older[block] = None
+            else:
+                block.slot.length = 0

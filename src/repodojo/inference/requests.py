@@ -15,8 +15,8 @@ from repodojo.inference.prefixes import Block
 class Stats:
     """What the engine did. `prompt_tokens` is what callers sent (less the last of each, which is decoded);
     `evictions` counts conversations and prefixes whose KV made room for others, `cancelled` those that were being
-    served and had to wait again (they keep their tokens); seconds are wall-clock, but for
-    `cpu_seconds`: of the engine's thread, in all steps."""
+    served and had to wait again (they keep their tokens), `kept_tokens` those of conversations whose KV outlived a
+    publication; seconds are wall-clock, but for `cpu_seconds`: of the engine's thread, in all steps."""
 
     prompt_tokens: int = 0
     prefilled_tokens: int = 0
@@ -24,6 +24,7 @@ class Stats:
     steps: int = 0
     evictions: int = 0
     cancelled: int = 0
+    kept_tokens: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     cpu_seconds: float = 0.0

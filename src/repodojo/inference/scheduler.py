@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,10 +13,9 @@ from repodojo.core.errors import EngineError, RepodojoError
 from repodojo.core.protocols import Completion
 from repodojo.inference.attention import PrefillAttention, Segment, batches, order, plan
 from repodojo.inference.fast import FastDecoder
-from repodojo.inference.kv import Slot, Store
-from repodojo.inference.prefixes import Block, Prefixes
+from repodojo.inference.memory import Memory
+from repodojo.inference.prefixes import Block
 from repodojo.inference.requests import Request, Session, Stats
-from repodojo.inference.room import Room
 from repodojo.inference.sampling import draw
 
 _AHEAD = 16
@@ -30,28 +29,37 @@ class Scheduler:
     """All state of the engine. Every public method leaves it consistent; none awaits."""
 
     def __init__(
-        self, model: FastDecoder, *, max_rows: int, prefill_tokens: int, version: int, kv_tokens: int | None = None
+        self,
+        model: FastDecoder,
+        *,
+        max_rows: int,
+        prefill_tokens: int,
+        version: int,
+        kv_tokens: int | None = None,
+        keep: bool = False,
     ) -> None:
-        a = model.architecture
         self._model, self._max_rows, self._prefill_tokens, self.version = model, max_rows, prefill_tokens, version
-        self._kv_tokens = kv_tokens
-        self._new_store: Callable[[], Store] = lambda: Store(a.layers, a.kv_heads, a.head_dim, model.dtype)
+        self._kv_tokens, self._keep = kv_tokens, keep
         self.stats = Stats()
         self._waiting: dict[Session, None] = {}  # dicts as ordered sets
         self._running: dict[Session, None] = {}
         self._clear()
 
     def _clear(self) -> None:
-        self._own = self._new_store()
-        self._prefixes = Prefixes(self._new_store(), self._max_rows)
-        self._room = Room((self._own, self._prefixes.store), self._kv_tokens)
+        self._memory = Memory(
+            self._model,
+            rows=self._max_rows,
+            tokens=self._kv_tokens,
+            running=self._running,
+            waiting=self._waiting,
+            stats=self.stats,
+        )
         self._sessions: dict[str, Session] = {}
-        self._idle: dict[Session, None] = {}  # conversations that hold KV but do not run, least recently used first
 
     @property
     def kv_held(self) -> int:
         """Tokens for which there is memory, over conversations and prefixes."""
-        return self._room.held
+        return self._memory.held
 
     @property
     def busy(self) -> bool:
@@ -72,17 +80,17 @@ class Scheduler:
         self._match(session, request.ids)
         self.stats.prompt_tokens += len(request.ids) - 1
         session.request, request.session = request, session
-        self._idle.pop(session, None)
+        self._memory.comes(session)
         self._waiting[session] = None
 
     def _match(self, session: Session, ids: list[int]) -> None:
         """Keep the common prefix of what the session holds and `ids`; void the rest."""
         shared, old = session.shared, session.ids
         if session.block is not None and (len(ids) <= shared or ids[:shared] != old[:shared]):
-            self._prefixes.leave(session.block)
-            session.block, session.slot.length, shared, old = None, 0, 0, []
+            self._memory.leave(session)
+            session.slot.length, shared, old = 0, 0, []
         if not old and len(ids) > 1:
-            session.block = self._prefixes.join(ids[:-1])
+            self._memory.join(session, ids[:-1])
         else:
             limit = min(shared + session.slot.length, len(ids) - 1)
             if ids[:limit] != old[:limit]:
@@ -99,9 +107,9 @@ class Scheduler:
         self._waiting.pop(session, None)
         self._running.pop(session, None)
         if not session.kept:
-            self._free(session)
-        elif session.slot.arena is not None:
-            self._idle[session] = None
+            self._memory.free(session)
+        else:
+            self._memory.rests(session)
 
     def release(self, name: str) -> None:
         """Forget a session, at once or when its request ends."""
@@ -109,21 +117,17 @@ class Scheduler:
         if session is not None:
             session.kept = False
             if session.request is None:
-                self._free(session)
+                self._memory.free(session)
 
-    def _free(self, session: Session) -> None:
-        self._idle.pop(session, None)
-        self._own.drop(session.slot)
-        if session.block is not None:
-            self._prefixes.leave(session.block)
-            session.block = None
-
-    def forget(self, version: int) -> None:
-        """New weights: no KV is valid any more."""
+    def renew(self, version: int) -> None:
+        """New weights: what was computed with the old ones is void, or, with `keep`, serves those who are at it."""
         self.version = version
-        self._prefixes.forget()
-        for session in (*self._idle, *self._running, *self._waiting):
-            session.slot.length = 0
+        self._memory.prefixes.renew(keep=self._keep)
+        for session in (*self._memory.idle, *self._running, *self._waiting):
+            if self._keep:
+                self.stats.kept_tokens += session.slot.length
+            else:
+                session.slot.length = 0
 
     def fail(self, error: RepodojoError) -> None:
         """Reject everything that waits and start from nothing, since a step may have stopped half-way."""
@@ -159,13 +163,13 @@ class Scheduler:
     def _admit(self) -> None:
         if not self._waiting:
             return
-        held = sum(s.slot.arena is not None for group in (self._waiting, self._running, self._idle) for s in group)
+        idle = self._memory.idle
+        held = sum(s.slot.arena is not None for group in (self._waiting, self._running, idle) for s in group)
         for session in list(self._waiting):
             if session.slot.arena is None:
                 if held >= self._max_rows:
-                    if not self._idle:
+                    if not self._memory.evict_idle():
                         continue
-                    self._evict(next(iter(self._idle)))
                     held -= 1
                 held += 1
             del self._waiting[session]
@@ -176,53 +180,29 @@ class Scheduler:
 
     def _seat(self, session: Session) -> bool:
         """Room for a conversation's tokens and its prefix, without taking it from those that run."""
-        if not self._place(self._own, session.slot, len(session.ids) - session.shared + _AHEAD):
+        if not self._memory.place(session, len(session.ids) - session.shared + _AHEAD):
             return False
-        block = session.block
-        if block is None:
-            return True
-        self._prefixes.touch(block)
-        if block.slot.arena is None:
-            self.stats.evictions += self._prefixes.make_room(self._in_use())
-        return self._place(self._prefixes.store, block.slot, len(block.ids))
-
-    def _place(self, store: Store, slot: Slot, length: int) -> bool:
-        """Room for a slot, taken from idle conversations and from prefixes without one; False where all is in use."""
-        while not self._room.place(store, slot, length):
-            if self._idle:
-                self._evict(next(iter(self._idle)))
-            elif self._prefixes.drop_one(self._in_use()):
-                self.stats.evictions += 1
-            else:
-                return False
-        return True
-
-    def _in_use(self) -> list[Block]:
-        return [s.block for s in (*self._running, *self._idle) if s.block is not None]
+        return session.block is None or self._memory.place_prefix(session.block)
 
     def _cancel(self, session: Session) -> None:
         """A running conversation gives its room back and waits, first in line; it keeps its tokens."""
         del self._running[session]
-        self._own.drop(session.slot)
-        self._waiting = {session: None, **self._waiting}
-        if not self._running and not self._idle:
+        self._memory.drop(session)
+        others = list(self._waiting)
+        self._waiting.clear()  # the same object: `Memory` looks at it too
+        self._waiting.update(dict.fromkeys([session, *others]))
+        if not self._running and not self._memory.idle:
             raise EngineError("the bound on keys and values cannot hold a single conversation")
 
     def _grow(self, sessions: list[Session]) -> list[Session]:
         """Room for one more token each. Where there is none, the youngest are cancelled; the others are returned."""
         for session in sessions:
             while session in self._running:
-                if self._place(self._own, session.slot, session.slot.length + 1):
+                if self._memory.place(session, session.slot.length + 1):
                     break
                 self._cancel(next(reversed(self._running)))
                 self.stats.cancelled += 1
         return [session for session in sessions if session in self._running]
-
-    def _evict(self, session: Session) -> None:
-        """Drop an idle conversation's KV; it stays known by its tokens and is recomputed when it comes back."""
-        del self._idle[session]
-        self._own.drop(session.slot)
-        self.stats.evictions += 1
 
     def _chunk(self) -> list[Segment]:
         room, segments, computing = self._prefill_tokens, list[Segment](), dict[Block, None]()
@@ -234,7 +214,7 @@ class Scheduler:
                 if block in computing:
                     continue
                 if not block.slot.length:
-                    copied = self._prefixes.seed(block, computing)
+                    copied = self._memory.prefixes.seed(block, computing)
                     if copied is None:
                         continue
                 if block.missing:

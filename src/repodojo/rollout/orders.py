@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
@@ -43,6 +44,8 @@ class PoolSettings:
     threads: int = 1
     kv_mb: int = 0
     attacker: bool = False
+    kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
+    prepared_boxes: int = 0
 
 
 def seed_of(run_seed: int, *names: object) -> int:

@@ -6,7 +6,6 @@ What is played where, again, or no longer is the scheduler's to decide (see `rol
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import shutil
 import tempfile
 import threading
@@ -24,7 +23,7 @@ from repodojo.core.records import Group, Trajectory
 from repodojo.rollout import worker
 from repodojo.rollout.actions import Accept, Action, Cancel, Play, Replace, Ticket, Whole
 from repodojo.rollout.episode import unplayed
-from repodojo.rollout.hands import Hand, interrupts_ignored, tell
+from repodojo.rollout.hands import Hand, share, start, tell, total
 from repodojo.rollout.orders import Order, PoolSettings
 from repodojo.rollout.rules import Rules
 from repodojo.rollout.scheduler import Scheduler
@@ -47,7 +46,6 @@ class WorkerPool:
     def __init__(self, settings: PoolSettings, workers: int, rules: Rules | None = None) -> None:
         self.settings, self.workers = settings, workers
         self.scheduler = Scheduler(rules or Rules())
-        self._context = multiprocessing.get_context("spawn")
         self._hands: list[Hand] = []
         self._started = 0
         self._orders: dict[str, list[Order]] = {}  # by group
@@ -59,6 +57,8 @@ class WorkerPool:
         self._restarts = 0
         self._folder: Path | None = None
         self._published: tuple[int, str] | None = None
+        self._gone: list[Mapping[str, float]] = []  # counts of workers that died
+        self._lent = 0
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -147,6 +147,17 @@ class WorkerPool:
         if old is not None and old[1] != str(folder):
             shutil.rmtree(old[1], ignore_errors=True)
 
+    def lend(self, threads: int) -> None:
+        """Let the workers together compute with so many threads more than their own, until told otherwise."""
+        self.start()
+        before, self._lent = self._lent, threads
+        for hand in self._hands if threads != before else ():
+            self._lend_to(hand)
+
+    def counts(self) -> dict[str, float]:
+        """What all workers' engines and boxes did, up to the last publication (see `Worker.counts`)."""
+        return total([*self._gone, *(hand.counts for hand in self._hands)])
+
     def start(self) -> None:
         """Start what is not running; returns when every worker is ready."""
         while len(self._hands) < self.workers:
@@ -165,9 +176,9 @@ class WorkerPool:
                 hand.process.kill()
                 hand.process.join()
             hand.connection.close()
-        self._hands = []
+        self._hands, self._lent = [], 0
         self.scheduler = Scheduler(self.scheduler.rules)
-        for kept in (self._orders, self._order, self._back, self._compared, self._arrived, self._finished):
+        for kept in (self._orders, self._order, self._back, self._compared, self._arrived, self._finished, self._gone):
             kept.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -214,16 +225,14 @@ class WorkerPool:
             self._back.pop(order.id, None)
 
     def _start_one(self) -> Hand:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=worker.main, args=(theirs, self.settings), daemon=True)
-        with interrupts_ignored():
-            process.start()
-        theirs.close()
-        hand = Hand(f"worker-{self._started}", process, ours)
+        hand = start(f"worker-{self._started}", worker.main, self.settings)
         self._started += 1
         if self._published is not None:
             tell(hand, ("publish", *self._published))
         return hand
+
+    def _lend_to(self, hand: Hand) -> None:
+        tell(hand, ("threads", self.settings.threads + share(self._lent, self.workers, self._hands.index(hand))))
 
     def _join(self, hand: Hand) -> None:
         """A little more than runs at once is given to a worker, so that it never waits for the parent."""
@@ -254,8 +263,8 @@ class WorkerPool:
         match message:
             case ("ready",):
                 hand.ready = True
-            case ("published", version):
-                hand.version = version
+            case ("published", version, counts):
+                hand.version, hand.counts = version, counts
             case ("started", ticket, at):
                 self._do(self.scheduler.started(ticket, at))
             case ("gone", ticket):
@@ -281,7 +290,9 @@ class WorkerPool:
             cause = f"workers died {self._restarts} times in a row, the last with code {hand.process.exitcode}"
             raise EngineError(cause, way_out="look for memory pressure, then resume")
         hand.connection.close()
+        self._gone.append(hand.counts | {"threads": 0.0})
         fresh = self._hands[self._hands.index(hand)] = self._start_one()
+        self._lend_to(fresh)
         self._do(self.scheduler.leave(hand.name))
         self._join(fresh)
 

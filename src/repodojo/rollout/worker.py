@@ -26,12 +26,14 @@ from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.actions import Ticket
 from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
+from repodojo.sandbox.ahead import PreparedBoxes
 
 REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
 
-# Messages to a worker: ("play", [(Order, Ticket)]), ("cancel", [Ticket]), ("publish", version, path), ("stop",). From
-# it: ("ready",), ("started", Ticket, time), ("done", Ticket, Trajectory), ("gone", Ticket) for what was cancelled,
-# ("published", version), ("failed", exception or text). Times are of the machine's monotonic clock.
+# Messages to a worker: ("play", [(Order, Ticket)]), ("cancel", [Ticket]), ("publish", version, path),
+# ("threads", count), ("stop",). From it: ("ready",), ("started", Ticket, time), ("done", Ticket, Trajectory),
+# ("gone", Ticket) for what was cancelled, ("published", version, counts), ("failed", exception or text). Times are of
+# the machine's monotonic clock.
 
 
 def main(connection: Connection, settings: PoolSettings) -> None:
@@ -108,24 +110,31 @@ class Worker:
             kv_tokens=(settings.kv_mb << 20) // kv_bytes(decoder.architecture, dtype) or None,
             max_context=settings.agent.max_context,
             max_rows=2 * settings.concurrency,
+            after_publish=settings.kv_after_publish,
         )
         self.tasks: dict[str, Task] = {}
         self.policies: dict[tuple[str, float], Policy] = {}
         self.free = asyncio.Semaphore(settings.concurrency)
         self.running: dict[Ticket, asyncio.Task[None]] = {}
+        self.most_threads = torch.get_num_threads()
+        self.boxes = self._boxes()
         self.stage = self._stage()
+
+    def _boxes(self) -> PreparedBoxes:
+        from repodojo.sandbox.factory import LocalFactory
+
+        s = self.settings
+        factory = LocalFactory(Path(s.store), limits=s.box, allow_unisolated=s.allow_unisolated)
+        return PreparedBoxes(factory, s.prepared_boxes)
 
     def _stage(self) -> Stage:
         from repodojo.rewards.attacker import AttackerReward, HeldOut
         from repodojo.rewards.compose import composed
         from repodojo.rewards.graders.graded import GradedReward
-        from repodojo.sandbox.factory import LocalFactory
         from repodojo.tasks.store import TaskStore
 
-        s = self.settings
-        store = Path(s.store)
-        self.tasks = {task.id: task for task in TaskStore(store).tasks()}
-        boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
+        s, boxes = self.settings, self.boxes
+        self.tasks = {task.id: task for task in TaskStore(Path(s.store)).tasks()}
         reward = composed(GradedReward(boxes), boxes, s.reward)
         if s.attacker:
             reward = AttackerReward(reward, HeldOut(boxes))
@@ -172,7 +181,25 @@ class Worker:
 
             self.weights = Path(message[2])
             self.engine.publish(message[1], checkpoint.read_weights(self.weights))
-            self.outbox.put(("published", message[1]))
+            self.outbox.put(("published", message[1], self.counts()))
+        elif message[0] == "threads":
+            self._compute_with(message[1])
+
+    def counts(self) -> dict[str, float]:
+        """What its engine and its boxes did so far, and the most threads that it computed with."""
+        engine = self.engine.stats()
+        names = ("prompt_tokens", "prefilled_tokens", "decoded_tokens", "evictions", "cancelled", "kept_tokens")
+        found = {f"engine_{name}": float(getattr(engine, name)) for name in names}
+        found |= {"engine_cpu_seconds": engine.cpu_seconds}
+        found |= {"engine_busy_seconds": engine.prefill_seconds + engine.decode_seconds}
+        found |= {f"boxes_{name}": float(self.boxes.counts[name]) for name in ("taken", "ready", "made_ahead")}
+        return {**found, "boxes_waited": self.boxes.waited, "threads": float(self.most_threads)}
+
+    def _compute_with(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.most_threads = max(self.most_threads, torch.get_num_threads())
 
     def _finished(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         """What is no outage is a fault of ours: tell, so that the run stops instead of learning from it."""
@@ -185,7 +212,9 @@ class Worker:
 
     async def _play(self, order: Order, ticket: Ticket) -> None:
         slot = Slot(self.free, lambda: self.outbox.put(("started", ticket, time.monotonic())))
-        trajectory = await run_order(order, self.tasks[order.task_id], self._policy(order), self.stage, slot)
+        task = self.tasks[order.task_id]
+        with self.boxes.expected(task.environment):  # for its grading
+            trajectory = await run_order(order, task, self._policy(order), self.stage, slot)
         self.outbox.put(("done", ticket, trajectory))
 
     def _policy(self, order: Order) -> Policy:

@@ -54,9 +54,13 @@ class LocalFactory:
         """The isolation that boxes get here (probed once a process)."""
         return levels.probe()
 
+    def spec(self, environment: Environment) -> BoxSpec:
+        """What a box of this environment holds; TaskError where it cannot be had."""
+        return resolve(environment, self._store)
+
     async def create(self, environment: Environment) -> Sandbox:
         """A box; TaskError where the environment cannot be had, SandboxError where the machine fails."""
-        spec = resolve(environment, self._store)
+        spec = self.spec(environment)
         if self._lazy:
             return LazySandbox(spec, self.real)
         return await self.real(spec)

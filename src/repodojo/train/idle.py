@@ -54,6 +54,17 @@ RULES = (
         "with rollout.max_staleness = 0 every group is waited for before the weights change",
     ),
     Needs(
+        ("rollout.kv_after_publish",),
+        lambda c: "rl" in c.run.stages and c.rollout.max_staleness > 0 and c.rollout.publish == "in-flight",
+        'no episode is in flight at a publication with rollout.max_staleness = 0, with rollout.publish = "drained", '
+        'or without the stage "rl"',
+    ),
+    Needs(
+        ("rollout.lent_threads",),
+        lambda c: "rl" in c.run.stages,
+        'run.stages has no "rl", and in no other stage does a learner wait',
+    ),
+    Needs(
         ("rollout.redundancy",),
         lambda c: "rl" in c.run.stages,
         'run.stages has no "rl", and only that stage compares groups',

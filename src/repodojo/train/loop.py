@@ -111,6 +111,15 @@ class Training:
         names = ("retries", "deadlines_missed", "cancelled", "stale_groups", "hung_workers")
         return {f"scheduler_{name}": self.pool.scheduler.counts[name] for name in names}
 
+    def workers(self) -> dict[str, float]:
+        """What engines and boxes did so far: tokens, KV given up, boxes that were ready and seconds waited for one."""
+        counts = self.pool.counts()
+        taken = counts.get("boxes_taken", 0.0)
+        found = {name: value for name, value in counts.items() if name.startswith("engine_")}
+        found |= {"boxes_taken": taken, "rollout_threads": counts.get("threads", 0.0)}
+        found["boxes_ready_rate"] = counts.get("boxes_ready", 0.0) / max(taken, 1.0)
+        return {**found, "boxes_wait_seconds": counts.get("boxes_waited", 0.0) / max(taken, 1.0)}
+
     def checkpoint(self, name: str, learner: Learner) -> None:
         """Write weights and optimiser; it counts once a commit names it."""
         tokenizer = setup.model_path(self.config)

@@ -57,6 +57,26 @@ def recorded(run: RunDir, steps: Sequence[int] | None = None) -> Recorded:
     )
 
 
+@dataclass(frozen=True)
+class Shares:
+    """CPU seconds a second of wall-clock that the machine gave a run's engines and its learner while they computed."""
+
+    engine: float
+    learner: float
+
+
+def shares(run: RunDir) -> Shares | None:
+    """Of a whole run; None where it was made before runs recorded them, or did not publish once."""
+    lines = [line for line in run.metrics() if line["stage"] == "rl" and line.get("learn_cpu_seconds")]
+    if not lines or not lines[-1].get("engine_busy_seconds"):
+        return None
+    learning = sum(line["learn_seconds"] - line.get("publish_seconds", 0.0) for line in lines)
+    return Shares(
+        engine=lines[-1]["engine_cpu_seconds"] / lines[-1]["engine_busy_seconds"],
+        learner=sum(line["learn_cpu_seconds"] for line in lines) / max(learning, 1e-9),
+    )
+
+
 def samplings(trajectory: Trajectory) -> list[Sampling]:
     """When each turn was sampled: tools follow a turn, and what the whole took beyond both went before the first."""
     spent = sum(turn.seconds + _tools(turn) for turn in trajectory.turns)

@@ -36,25 +36,29 @@ def run(training: Training) -> None:
         learner.reference = checkpoint.load(_began_with(training))
     for step in range(first, config.rl.steps):
         started = time.monotonic()
+        training.pool.lend(config.rollout.lent_threads)
         gathered = Gathering(training, queue, step)
         groups = list(gathered.groups())
         refuse_outage(gathered.seen)
         gathered.seen, groups = training.guard.judge(gathered.seen, groups)
+        training.pool.lend(0)
         sampled = time.monotonic()
         assembled = assemble(groups, recipe, training.version)
         gathered.ask_ahead()
+        cpu = time.process_time()
         metrics: Mapping[str, float] = {}
         with training.pool.serving() if queue.in_flight() else contextlib.nullcontext():
             if assembled.batch.samples:
                 metrics = learner.rl_step(assembled.batch, recipe, _minibatches(training, assembled))
-        learned = time.monotonic()
+        learned, learned_cpu = time.monotonic(), time.process_time()
         training.publish(learner)
         training.run.add(gathered.seen, stage="rl", step=step)
         ended = time.monotonic()
         times = {"rollout_seconds": sampled - started, "learn_seconds": ended - sampled}
-        times["publish_seconds"] = ended - learned
+        times |= {"publish_seconds": ended - learned, "learn_cpu_seconds": learned_cpu - cpu}
         counts = {"groups": len(groups), "groups_tried": gathered.tried, "groups_stale": gathered.stale}
         counts.update(training.scheduling())
+        times |= training.workers()
         values = {
             **training.describe(gathered.seen),
             **training.guard.metrics(gathered.seen),

@@ -82,6 +82,7 @@ class Sandbox(Section):
     memory_mb: int = _at(512, "memory a box (MiB)", ge=16)
     processes: int = _at(64, "processes a box", ge=1)
     disk_mb: int = _at(64, "disk a box may write (MiB)", ge=1)
+    prepared: int = _at(0, "unused boxes that a worker holds ready, so that nobody waits for one; 0: none", ge=0)
     allow_unisolated: bool = _at(False, "go on where this machine cannot isolate the code that runs")
 
 
@@ -139,6 +140,10 @@ class Rollout(Section):
     concurrency: int = _at(64, "episodes in flight at once, over all workers", ge=1)
     group_size: int = _at(8, "episodes of one task that are compared with each other; one alone has no baseline", ge=2)
     kv_mb: int = _at(0, "memory a worker's engine may use for kept keys and values (MiB); 0: as much as needed", ge=0)
+    kv_after_publish: Literal["rebuild", "keep"] = _at(
+        "rebuild", "keys and values of old weights in episodes in flight: computed anew, or kept at inexact log-probs"
+    )
+    lent_threads: int = _at(0, "threads more, over all workers, while the learner waits for episodes; 0: none", ge=0)
     temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)
     max_staleness: int = _at(0, "policy versions an episode may lag behind; 0 is synchronous", ge=0)
     take: Literal["asked", "finished"] = _at(

@@ -9,9 +9,9 @@ import numpy as np
 from repodojo.core.errors import RunError
 from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques
-from repodojo.rollout.simulation.workload import Recorded, Workload
+from repodojo.rollout.simulation.workload import Costs, Recorded, Workload
 from repodojo.train.config import Config
-from repodojo.train.recorded import recorded
+from repodojo.train.recorded import recorded, shares
 from repodojo.train.rundir import RunDir
 
 
@@ -34,6 +34,7 @@ def techniques_of(config: Config) -> Techniques:
         spread=rollout.spread,
         prefix=True,
         grade_apart=True,
+        warm=config.sandbox.prepared > 0,
         redundancy=rollout.redundancy,
         finish=rollout.finish,
         deadline=rollout.deadline,
@@ -66,11 +67,13 @@ class Foretold:
 def foretell(run: RunDir, source: RunDir | None = None) -> Foretold:
     """Simulate each RL step of `run` and compare; costs of engine and learner are those of `source` (None: its own).
 
-    The episodes are those of the run itself. RunError where it is not synchronous: its steps overlap.
+    The episodes are those of the run itself. Costs of another run are first set to how busy the machine was: divided by
+    the share of a core that this run's engines and learner got, times what the other's got, where both recorded it.
+    RunError where the run is not synchronous: its steps overlap.
     """
     if run.config.rollout.max_staleness:
         raise RunError(f"{run.path} overlaps its steps", way_out="compare with a run of rollout.max_staleness = 0")
-    costs = recorded(source or run)
+    costs = recorded(run) if source is None else _at_speed_of(run, source)
     techniques, size = techniques_of(run.config), size_of(run.config)
     predicted = took = 0.0
     lines = [line for line in run.metrics() if line["stage"] == "rl"]
@@ -81,3 +84,14 @@ def foretell(run: RunDir, source: RunDir | None = None) -> Foretold:
         predicted += simulate(work, techniques, one).seconds + work.sync_seconds
         took += line["rollout_seconds"] + line["learn_seconds"]
     return Foretold(len(lines), predicted, took)
+
+
+def _at_speed_of(run: RunDir, source: RunDir) -> Recorded:
+    """The source's costs as they would be on a machine as busy as it was during `run`."""
+    costs, theirs, ours = recorded(source), shares(source), shares(run)
+    if theirs is None or ours is None:
+        return costs
+    slower, learner_slower = theirs.engine / ours.engine, theirs.learner / ours.learner
+    scaled = Costs(**{name: value * slower for name, value in costs.costs.model_dump().items()})
+    seconds = costs.token_seconds * learner_slower, costs.sync_seconds * learner_slower
+    return Recorded(costs.groups, scaled, *seconds)

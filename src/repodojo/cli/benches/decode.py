@@ -1,8 +1,10 @@
-"""Generating for a batch of prompts that begin alike: the engine against transformers' generate.
+"""Generating for a batch of prompts that begin alike: the engine against transformers, both ways that it has.
 
 64 prompts of 512 tokens that share their first 384, 64 new tokens each, with log-probs, temperature 1, float32, one
 thread, the same weights. Ours: `inference.engine`, all prompts submitted at once. Theirs: one batch through
-`generate(do_sample=True)`, no padding needed, log-probs from the logits that it returns.
+`generate(do_sample=True)`, no padding needed, log-probs from the logits that it returns (`ratio`); and its continuous
+batching, `generate_batch` with paged attention, prefix sharing and log-probs (`continuous_ratio`), with room for all
+prompts at once and as many tokens a step as the engine prefills.
 """
 
 from __future__ import annotations
@@ -29,9 +31,16 @@ def run(quick: bool) -> dict[str, Any]:
         found = compare(
             lambda: asyncio.run(_ours(decoder, prompts, new)), lambda: _theirs(model, prompts, new), 2 if quick else 3
         )
+        paged, settings = same_in_transformers(decoder), _settings(count, length, new)
+        batched = compare(
+            lambda: asyncio.run(_ours(decoder, prompts, new)),
+            lambda: _continuous(paged, prompts.tolist(), new, settings),
+            1 if quick else 3,
+        )
     tokens = count * new
     return {
         **found,
+        **{f"continuous_{name}": batched[name] for name in ("ratio", "ratio_low", "ratio_high", "theirs_cpu_seconds")},
         "tokens": tokens,
         "ours_tokens_per_cpu_second": tokens / found["ours_cpu_seconds"],
         "theirs_tokens_per_cpu_second": tokens / found["theirs_cpu_seconds"],
@@ -62,3 +71,28 @@ def _theirs(model: Any, prompts: torch.Tensor, new: int) -> None:
     for step, logits in enumerate(out.logits):
         logits.float().log_softmax(-1).gather(1, tokens[:, step : step + 1])
     assert tokens.shape[1] == new
+
+
+def _settings(count: int, length: int, new: int) -> Any:
+    import transformers
+
+    make: Any = transformers.ContinuousBatchingConfig
+    page = 64
+    return make(
+        page_size=page,
+        num_blocks=count * (-(-(length + new) // page) + 1),
+        max_batch_tokens=2048,
+        max_requests_per_batch=count,
+        return_logprobs=True,
+        seed=0,
+    )
+
+
+def _continuous(model: Any, prompts: list[list[int]], new: int, settings: Any) -> None:
+    import transformers
+
+    make: Any = transformers.GenerationConfig
+    how = make(max_new_tokens=new, do_sample=True, top_k=0, eos_token_id=-1, pad_token_id=0)
+    done = model.generate_batch(prompts, how, settings, progress_bar=False, warmup=False)
+    assert len(done) == len(prompts)
+    assert all(len(one.generated_tokens) == len(one.logprobs) == new for one in done.values())

@@ -4,13 +4,20 @@ Theirs: a synchronous loop, whole groups to an engine, boxes made and graded in 
 each technique of `repodojo simulate` alone, then all. `ratio` is episodes an hour of all over the synchronous loop's
 with NO environment that hangs: with them, a pipeline without deadlines waits for its half an hour in every step, and
 the ratio would measure that assumption (`ratio_with_hangs`). Virtual time: the machine's load does not matter.
+
+With --live nothing is simulated but the costs: the real scheduler, agent loop, episode edge and stock of boxes play on
+a fake engine and in fake boxes that take real seconds (`_live`), of which `live.toml` says how many: steps of the
+environment from a heavy tail. `foretold` is what the simulator says of the same plans.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
+from pathlib import Path
 from typing import Any
 
+from repodojo.cli.benches._live import play
 from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques, alone
 from repodojo.rollout.simulation.workload import Drawn, Figures
@@ -20,8 +27,14 @@ SEEDS = (0, 1, 2)
 REDUNDANCY, STALENESS, LEARNER_SHARE = 2, 2, 0.25
 
 
-def run(quick: bool) -> dict[str, Any]:
+LIVE = Path(__file__).with_name("live.toml")
+QUICK = ("asynchronous", "all")
+
+
+def run(quick: bool, live: bool = False) -> dict[str, Any]:
     """1,000 engines, 10,000 environments, groups of 8, 3 steps (quick: a hundredth of it, one seed)."""
+    if live:
+        return _live(quick)
     size = Size(100, 10, groups=12, steps=3) if quick else Size(10_000, 1_000, groups=1_250, steps=3)
     seeds = SEEDS[:1] if quick else SEEDS
     figures = Figures.read()
@@ -52,4 +65,33 @@ def _gains(figures: Figures, size: Size, seed: int, only: tuple[str, ...] = ()) 
     return {
         name: simulate(work, known[name], size).episodes_per_hour / base
         for name in only or [name for name in known if name != "synchronous"]
+    }
+
+
+def _live(quick: bool) -> dict[str, Any]:
+    """8 engines, 64 environments, 16 groups of 4, 4 steps (quick: 2 engines, 8 environments, 2 steps of 2 groups)."""
+    size = Size(8, 2, groups=2, group_size=4, steps=2) if quick else Size(64, 8, groups=16, group_size=4, steps=4)
+    share = 0.5 if quick else LEARNER_SHARE
+    work = Drawn(Figures.read(LIVE), seed=0)
+    deadline = usual_deadline(work, size.environments // size.engines)
+    known = alone(deadline, 1, STALENESS, share)
+    del known["lockstep"]  # nothing here can play so
+    techniques = {name: known[name] for name in ("synchronous", *(QUICK if quick else list(known)[1:]))}
+    began = time.process_time(), time.monotonic()
+    played = {name: play(work, one, size) for name, one in techniques.items()}
+    busy = (time.process_time() - began[0]) / (time.monotonic() - began[1])
+    rates = {name: outcome.episodes_per_hour for name, (outcome, _) in played.items()}
+    foretold = {name: simulate(work, one, size).seconds for name, one in techniques.items()}
+    boxes = played["all"][1]
+    return {
+        "ratio": rates["all"] / rates["synchronous"],
+        "alone": {name: round(rate / rates["synchronous"], 3) for name, rate in rates.items() if name != "synchronous"},
+        "seconds": {name: round(outcome.seconds, 2) for name, (outcome, _) in played.items()},
+        "foretold": {name: round(seconds, 2) for name, seconds in foretold.items()},
+        "length_bias": {name: round(outcome.length_bias, 3) for name, (outcome, _) in played.items()},
+        "boxes_ready_rate": boxes["ready"] / max(boxes["taken"], 1),
+        "cpu_share": busy,
+        "engines": size.engines,
+        "environments": size.environments,
+        "figures": LIVE.name,
     }
