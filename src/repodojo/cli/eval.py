@@ -31,9 +31,8 @@ def evaluate(
     Example: repodojo eval tasks --base --model runs/mine/checkpoints/rl-00040 --policy tested-search
     """
     import asyncio
-    from dataclasses import asdict
 
-    from repodojo.evaluate.tables import rich_table
+    from repodojo.evaluate.tables import plain, rich_table
     from repodojo.rollout.orders import MODEL
     from repodojo.train import measure, setup
 
@@ -64,10 +63,13 @@ def evaluate(
                 means = measure.part_means(found, formula.names())
                 paid[rows[-1].name] = {"reward": measure.mean_reward(found), **means}
     if json_:
-        typer.echo(json.dumps({row.name: {**asdict(row), **paid.get(row.name, {})} for row in rows}))
+        typer.echo(json.dumps({row.name: {**plain(row), **paid.get(row.name, {})} for row in rows}))
     else:
         console = Console()
         console.print(rich_table(rows, width=console.width, title=f"{split}, {len(chosen)} tasks x {attempts}"))
+        for row in rows:
+            if row.calibration:
+                paid.setdefault(row.name, {}).update(row.calibration)
         for name, values in paid.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
             console.print(f"{name}: {shown}", highlight=False)

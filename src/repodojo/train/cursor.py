@@ -75,14 +75,14 @@ class TaskCursor:
             "seed": self.seed,
             "position": self.position,
             "returned": list(self.returned),
-            "tasks": _digest(self.task_ids),
+            "tasks": digest(self.task_ids),
         }
 
     @classmethod
     def restore(cls, task_ids: Sequence[str], state: Mapping[str, Any]) -> TaskCursor:
         """The cursor that `state` was taken from; RunError where the task set is another one."""
         start = cls.over(task_ids, int(state["seed"]))
-        if _digest(start.task_ids) != state["tasks"]:
+        if digest(start.task_ids) != state["tasks"]:
             raise RunError(
                 "the task set is not the one this run began with, so its place in it means nothing",
                 way_out="resume with the same task set, or start a new run",
@@ -94,5 +94,6 @@ class TaskCursor:
         return _epoch(self.task_ids, self.seed, epoch)[place]
 
 
-def _digest(task_ids: Sequence[str]) -> str:
+def digest(task_ids: Sequence[str]) -> str:
+    """Names a task set."""
     return hashlib.sha256("\n".join(task_ids).encode()).hexdigest()

@@ -46,8 +46,9 @@ class Bash:
             lines.append(NOTES[result.ended])
         elif result.exit_code and not visible:
             lines.append(f"[exit code {result.exit_code}]")
+        passed = result.ended == "exit" and result.exit_code == 0
         error = result.ended if result.ended in NOTES else ""
-        return ToolResult("\n".join(lines) or "[no output]", error, tests_run=visible)
+        return ToolResult("\n".join(lines) or "[no output]", error, tests_run=visible, passed=visible and passed)
 
     async def _visible(self, command: str, context: ToolContext) -> ExecResult:
         """The same source gives the same output: validation dropped every task whose tests flicker."""
