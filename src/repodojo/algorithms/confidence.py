@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from repodojo.algorithms.advantages.groups import Floats, array
 
 FLOOR = 0.01
 """Stated probabilities are moved this far from 0 and 1 for the logarithmic score, which is bounded so."""
+
+LOWEST = math.log(FLOOR)
 
 
 class Bin(NamedTuple):
@@ -58,7 +61,8 @@ def penalty(stated: Any, solved: Any, *, score: Literal["brier", "log"] = "brier
     brier: -(stated - outcome)^2;  log: the logarithmic score over its worst.
     """
     said_B = np.nan_to_num(array(stated).astype(np.float64), nan=0.5)
-    return brier_score(said_B, solved) - 1 if score == "brier" else log_score(said_B, solved) / -np.log(FLOOR)
+    found_B: Floats = brier_score(said_B, solved) - 1 if score == "brier" else log_score(said_B, solved) / -LOWEST
+    return found_B
 
 
 def calibration(stated: Any, solved: Any, *, bins: int = 10) -> Calibration:

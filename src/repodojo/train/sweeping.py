@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,40 @@ from repodojo.train.sweep import BASE, Sweep
 RESULTS = "results.json"
 
 
+def _found(config: Config) -> list[Task]:
+    return asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
+
+
+def _played(
+    config: Config, model: Path, tasks: Sequence[Task], policy: str, name: str, watcher: Watcher
+) -> list[Trajectory]:
+    with setup.open_pool(config, model) as pool:
+        return measure.episodes(
+            pool,
+            tasks,
+            attempts=config.eval.attempts,
+            seed=config.run.seed,
+            policy=policy,
+            name=f"measured/{name}",
+            on_episode=watcher.advance,
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who does the work of a sweep: the real ones, or fakes.
+
+    check: refuses a configuration before anything begins;  find: the tasks to measure on;  train: carries a run to its
+    end;  play: episodes of a model on tasks;  row: their line of the table
+    """
+
+    check: Callable[[Config], None] = setup.check
+    find: Callable[[Config], list[Task]] = _found
+    train: Callable[[RunDir, Watcher], Path] = train
+    play: Callable[[Config, Path, Sequence[Task], str, str, Watcher], list[Trajectory]] = _played
+    row: Callable[[str, Sequence[Trajectory], Sequence[Task], Path, int], Row] = measure.row
+
+
 @dataclass
 class Sweeping:
     """One sweep in a folder: FOLDER/VARIANT/seed-N are its runs, FOLDER/results.json what came of it.
@@ -37,6 +71,7 @@ class Sweeping:
     watcher: Watcher
     more: tuple[str, ...] = ()
     command: str = "repodojo compare"
+    parts: Parts = Parts()
     episodes: dict[str, list[Trajectory]] = field(default_factory=dict)
     by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict[str, list[dict[str, float]]] = field(default_factory=dict)
@@ -51,7 +86,7 @@ class Sweeping:
             for seed in self.sweep.seeds
         }
         for config in configs.values():  # a mistake in the last variant must not be found after a night
-            setup.check(config)
+            self.parts.check(config)
         for (variant, seed), config in configs.items():
             name = f"{variant}/seed-{seed}"
             try:
@@ -78,13 +113,13 @@ class Sweeping:
 
     def _one(self, run: RunDir, variant: str, seed: int) -> None:
         """One run: trained to its end, and what is to be measured of it."""
-        chosen = asyncio.run(setup.fitting(run.config, run.config.eval.split, run.config.eval.tasks))
+        chosen = self.parts.find(run.config)
         self.tasks.update((task.id, task) for task in chosen)
         if variant == self.sweep.reference:
             for name in self.sweep.baselines:
                 policy = MODEL if name == BASE else name
                 self._measure(run, name, setup.model_path(run.config), policy, chosen, seed)
-        final = train(run, self.watcher)
+        final = self.parts.train(run, self.watcher)
         folders = {"final": final, "rft": run.path / "checkpoints" / "rft"}
         folders |= {
             f"stage:{s.name}": run.path / "checkpoints" / f"rl-{s.end:05d}" for s in spans(run.config) if s.name
@@ -100,16 +135,7 @@ class Sweeping:
         found = [run.load(row["id"]) for row in run.query("stage = ? ORDER BY rowid", (stage,))]
         self.watcher.phase(f"{run.path.parent.name} {run.path.name}: {name}", len(tasks) * attempts)
         if len(found) != len(tasks) * attempts:
-            with setup.open_pool(run.config, model) as pool:
-                found = measure.episodes(
-                    pool,
-                    tasks,
-                    attempts=attempts,
-                    seed=seed,
-                    policy=policy,
-                    name=f"measured/{name}",
-                    on_episode=self.watcher.advance,
-                )
+            found = self.parts.play(run.config, model, tasks, policy, name, self.watcher)
             run.add(found, stage=stage, step=0)
             run.commit(run.state)
         self.episodes.setdefault(name, []).extend(found)
@@ -120,7 +146,8 @@ class Sweeping:
         """Rows over all seeds together, and each variant against the reference, task by task."""
         store = Path(self.sweep.configuration(self.sweep.reference, self.sweep.seeds[0], self.more).tasks.store)
         rows = {
-            name: measure.row(name, found, list(self.tasks.values()), store, 0) for name, found in self.episodes.items()
+            name: self.parts.row(name, found, list(self.tasks.values()), store, 0)
+            for name, found in self.episodes.items()
         }
         extra: dict[str, Any] = {
             "about": self.sweep.about,
