@@ -116,6 +116,8 @@ def carry_out(run: RunDir, pools: list[Any] | None = None) -> Path:
             pools.append(made)
         return made
 
+    if run.state.done and (done := run.latest_checkpoint()):
+        return done
     with Training(run, Silent(), find=lambda config: TASKS[: config.tasks.limit or None], open_pool=opened) as training:
         if training.stages_left():
             rl.run(training)
