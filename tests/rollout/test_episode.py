@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,16 +12,17 @@ import pytest
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.policy import ModelPolicy
 from repodojo.agent.tools import default_tools
-from repodojo.algorithms.batches import assemble
+from repodojo.algorithms.batches import assemble, sample
 from repodojo.algorithms.recipes import recipe
 from repodojo.core.errors import GradingError, OutageError, SandboxError
 from repodojo.core.protocols import Sandbox
 from repodojo.core.records import Environment, Grader, Group, Score, Source, Task, Trajectory
+from repodojo.evaluate.summary import calibration_of
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.fake import FakeModel
 from repodojo.inference.toolcalls import render
 from repodojo.rollout.episode import Stage, run_order
-from repodojo.rollout.orders import Order
+from repodojo.rollout.orders import Opening, Order
 from repodojo.rollout.worker import Slot
 from repodojo.sandbox.fake import FakeFactory, FakeSandbox
 from repodojo.train.loop import refuse_outage
@@ -126,3 +128,25 @@ async def test_an_outage_never_enters_a_baseline(chat: ChatFormat) -> None:
 async def test_files_and_folders_may_change_places(chat: ChatFormat, moved: dict[str, bytes | None]) -> None:
     done = await played(chat, Shaky(moved=moved), Pays(0.0))
     assert done.score.value == 0.0 and set(moved) <= set(done.changes)
+
+
+async def test_an_episode_begins_with_an_earlier_ones_turns_which_are_not_trained_on(chat: ChatFormat) -> None:
+    first = await played(chat, FakeFactory(FILES), Pays(0.0))
+    opening = tuple(Opening(t.text, t.action_ids, t.logprobs, t.versions) for t in first.turns[:1])
+    model = FakeModel([[*chat.encode(SUBMIT), chat.stop_ids[0]]], logprob=-2.0, version=7)
+    stage = Stage(FakeFactory(FILES), Pays(1.0), chat, default_tools(400), AgentLimits(4, 200, 4000))
+    order = replace(ORDER, id="o+h1/1", opening=opening)
+    again = await run_order(order, TASK, ModelPolicy("model", model, chat), stage)
+    assert again.token_ids() == first.token_ids() and again.changes == first.changes and again.stop_reason == "submit"
+    assert again.replayed_turns() == 1 and len(model.calls) == 1
+    trained = [i for i, m in zip(again.token_ids(), sample(again).loss_mask, strict=True) if m]
+    assert trained == list(again.turns[1].action_ids) and again.turns[1].versions[0] == 7
+
+
+async def test_a_probability_stated_at_submit_is_kept(chat: ChatFormat) -> None:
+    said = [*chat.encode(render("submit", {"probability": 0.25})), chat.stop_ids[0]]
+    tools = default_tools(400, confidence=True)
+    stage = Stage(FakeFactory(FILES), Pays(1.0), chat, tools, AgentLimits(4, 200, 4000))
+    trajectory = await run_order(ORDER, TASK, ModelPolicy("model", FakeModel([said]), chat), stage)
+    assert trajectory.stop_reason == "submit" and trajectory.stated() == 0.25
+    assert calibration_of([trajectory])["brier"] == 0.5625

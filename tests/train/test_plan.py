@@ -30,7 +30,8 @@ def test_every_full_size_recipe_has_a_plan() -> None:
     assert len(files) == 4
     for file in files:
         made = plan(load(file), H100).values()
-        assert made["time"]["step_seconds"] > 0 and made["memory"]["total"] > 1e11, file
+        stage = " (stage2)" if "time" not in made else ""
+        assert made[f"time{stage}"]["step_seconds"] > 0 and made[f"memory{stage}"]["total"] > 1e11, file
         assert file.stem in file.read_text() and tomllib.loads(file.read_text())["run"]["dir"] == f"runs/{file.stem}"
 
 
@@ -46,18 +47,21 @@ def test_deepswe_is_the_published_one() -> None:
 
 
 def test_golubev_is_the_published_one() -> None:
-    for name, groups, size, high, turns, context in (
-        ("golubev-72b", 300, 125, 0.3, 40, 65536),
-        ("golubev-72b-stage2", 100, 250, 0.26, 80, 131072),
+    for name, stage, groups, size, high, turns, context in (
+        ("golubev-72b", " (stage1)", 300, 125, 0.3, 40, 65536),
+        ("golubev-72b", " (stage2)", 100, 250, 0.26, 80, 131072),
+        ("golubev-72b-stage2", "", 100, 250, 0.26, 80, 131072),
     ):
         made = values(name)
-        batch, recipe = made["batch"], made["recipe"]
+        batch, recipe = made[f"batch{stage}"], made[f"recipe{stage}"]
         assert (batch["groups_per_step"], batch["group_size"]) == (groups, 10)
         assert batch["episodes_per_optimiser_step"] == size  # 128 and 256 at most, dealt evenly
         assert (batch["learning_rate"], batch["weight_decay"], batch["grad_clip"]) == (1e-6, 0.1, 1.0)
         assert (recipe["clip_low"], recipe["clip_high"]) == (0.2, high)
         assert (recipe["turn_penalty_from"], recipe["turn_limit"]) == (10, turns)
-        assert made["rollout"]["context"] == context
+        assert made[f"rollout{stage}"]["context"] == context
+    assert made["rollout"].get("yarn") is None and values("golubev-72b")["rollout (stage2)"]["yarn"] == 4
+    assert values("golubev-72b")["rollout (stage2)"]["steps"] == "60 to 119"
     rft = load(RECIPES / "golubev-72b.toml").rft
     assert (rft.tasks, rft.attempts, rft.epochs, rft.batch_size) == (7249, 10, 1, 64)
     assert (rft.learning_rate, rft.warmup, rft.mask_format_errors) == (5e-6, 10, True)

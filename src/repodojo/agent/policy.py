@@ -81,6 +81,19 @@ class _ModelActor:
         self.policy.model.release(self.session)
 
 
+class Replaying:
+    """An actor that first does again what was done before, then lets another go on."""
+
+    def __init__(self, before: Sequence[Act], then: Actor) -> None:
+        self._before, self._then = list(before), then
+
+    async def act(self, moment: Moment) -> Act:
+        return self._before.pop(0) if self._before else await self._then.act(moment)
+
+    def close(self) -> None:
+        self._then.close()
+
+
 class Script(Protocol):
     """A rule that writes the next turn's text from the texts it was shown."""
 

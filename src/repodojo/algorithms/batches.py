@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 
 from repodojo.algorithms.advantages import ADVANTAGES
 from repodojo.algorithms.advantages.groups import Floats
+from repodojo.algorithms.confidence import penalty
 from repodojo.algorithms.filters import treat_overlong, with_signal, with_spread
 from repodojo.algorithms.recipe import Recipe
 from repodojo.algorithms.shaping import overlong_penalty, turn_penalty
+from repodojo.algorithms.turn_credit import TurnCredit, turn_credit
+from repodojo.core.errors import ConfigError
 from repodojo.core.records import Batch, Group, Sample, Trajectory
 
 
@@ -34,6 +38,10 @@ class Assembled:
     dropped_zero_advantage: int
 
 
+Valuer = Callable[[Sequence[Trajectory]], Sequence[Sequence[float]]]
+"""A critic: V before each turn of each trajectory."""
+
+
 class _Member(NamedTuple):
     group: int
     trajectory: Trajectory
@@ -45,19 +53,25 @@ def has_signal(group: Group, recipe: Recipe) -> bool:
     return bool(_useful(_members([group], recipe), 1, recipe))
 
 
-def assemble(groups: Sequence[Group], recipe: Recipe, version: int) -> Assembled:
+def assemble(groups: Sequence[Group], recipe: Recipe, version: int, critic: Valuer | None = None) -> Assembled:
     """Filter, compare within groups, mask: a Batch whose samples stand in the order of the groups.
 
     Trajectories without a score (an outage) leave first, so they never enter a baseline; then overlong ones where the
     recipe drops them; then groups without signal, and groups of which fewer than two are left to compare; last, where
     the recipe says so, those whose advantage is exactly 0, so that they do not count in the batch's means.
+
+    critic: the values of turns, which advantage "gae" needs (ConfigError without one).
     """
     everyone = [t for group in groups for t in group.trajectories]
     scored = sum(t.score.value is not None for t in everyone)
     members = _members(groups, recipe)
     chosen = _useful(members, len(groups), recipe)
     rewards_B = shaped_rewards([m.trajectory for m in chosen], recipe)
-    credited = credit([m.trajectory for m in chosen], rewards_B, [m.group for m in chosen], recipe)
+    returns: Sequence[Sequence[float]] = [()] * len(chosen)
+    if recipe.advantage == "gae":
+        credited, returns = _foretold([m.trajectory for m in chosen], rewards_B, recipe, critic)
+    else:
+        credited = credit([m.trajectory for m in chosen], rewards_B, [m.group for m in chosen], recipe)
     trained = [i for i, turns in enumerate(credited) if any(turns) or not recipe.drop_zero_advantage]
     samples = tuple(
         sample(
@@ -65,6 +79,7 @@ def assemble(groups: Sequence[Group], recipe: Recipe, version: int) -> Assembled
             credited[i],
             masked=chosen[i].masked,
             mask_format_errors=recipe.mask_format_errors,
+            returns=returns[i],
         )
         for i in trained
     )
@@ -79,6 +94,14 @@ def assemble(groups: Sequence[Group], recipe: Recipe, version: int) -> Assembled
         masked_overlong=sum(m.masked for m in chosen),
         dropped_zero_advantage=len(chosen) - len(trained),
     )
+
+
+def _foretold(
+    trajectories: Sequence[Trajectory], rewards_B: Floats, recipe: Recipe, critic: Valuer | None
+) -> TurnCredit:
+    if critic is None:
+        raise ConfigError(f"recipe '{recipe.name}' needs a critic", way_out="give assemble the values of turns")
+    return turn_credit(trajectories, rewards_B, recipe, critic(trajectories)) if trajectories else TurnCredit([], [])
 
 
 def _members(groups: Sequence[Group], recipe: Recipe) -> list[_Member]:
@@ -112,6 +135,10 @@ def shaped_rewards(trajectories: Sequence[Trajectory], recipe: Recipe) -> Floats
     if recipe.overlong_cache is not None and recipe.overlong_limit is not None:
         lengths = [len(t.token_ids()) for t in trajectories]
         rewards_B += overlong_penalty(lengths, limit=recipe.overlong_limit, cache=recipe.overlong_cache)
+    if recipe.confidence:
+        stated = [math.nan if (p := t.stated()) is None else p for t in trajectories]
+        solved = [float(t.score.solved) for t in trajectories]
+        rewards_B += recipe.confidence * penalty(stated, solved, score=recipe.confidence_score)
     return rewards_B
 
 
@@ -158,24 +185,29 @@ def sample(
     masked: bool = False,
     mask_format_errors: bool = False,
     mask_tool_errors: bool = False,
+    returns: Sequence[float] = (),
 ) -> Sample:
     """A trajectory as the learner sees it: N tokens, N mask entries, N log-probs (0 where nothing was sampled).
 
     advantage: of the whole trajectory (a number, or a sequence of one), or of each turn;  masked: train on none of it;
     mask_format_errors: not on turns whose call could not be parsed;  mask_tool_errors: not on turns in which a tool
-    refused a call.
+    refused a call;  returns: what a critic should foretell before each turn. Turns that were an earlier episode's
+    are never trained on.
     """
     given = (float(advantage),) if isinstance(advantage, int | float) else tuple(advantage)
     mask: list[bool] = []
     logprobs: list[float] = []
     advantages: list[float] = []
+    foretold: list[float] = []
     for number, turn in enumerate(trajectory.turns):
         broken = (mask_format_errors and turn.format_error) or (mask_tool_errors and any(r.error for r in turn.results))
-        train = not masked and not broken
+        train = not masked and not broken and number >= trajectory.replayed_turns()
         mask += [False] * len(turn.observation_ids) + [train] * len(turn.action_ids)
         logprobs += [0.0] * len(turn.observation_ids) + list(turn.logprobs)
         if len(given) > 1:
             advantages += [0.0] * len(turn.observation_ids) + [given[number]] * len(turn.action_ids)
+        if returns:
+            foretold += [0.0] * len(turn.observation_ids) + [returns[number]] * len(turn.action_ids)
     mean = sum(given) / len(given)
     ids = tuple(trajectory.token_ids())
-    return Sample(ids, tuple(mask), tuple(logprobs), mean, trajectory.group_id, tuple(advantages))
+    return Sample(ids, tuple(mask), tuple(logprobs), mean, trajectory.group_id, tuple(advantages), tuple(foretold))

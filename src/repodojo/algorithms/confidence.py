@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from repodojo.algorithms.advantages.groups import Floats, array
 
 FLOOR = 0.01
 """Stated probabilities are moved this far from 0 and 1 for the logarithmic score, which is bounded so."""
+
+LOWEST = math.log(FLOOR)
 
 
 class Bin(NamedTuple):
@@ -50,6 +53,16 @@ def log_score(stated: Any, solved: Any) -> Floats:
     kept_B = np.clip(stated_B, FLOOR, 1 - FLOOR)
     score_B: Floats = np.where(outcome_B == 1, np.log(kept_B), np.log1p(-kept_B))
     return score_B
+
+
+def penalty(stated: Any, solved: Any, *, score: Literal["brier", "log"] = "brier") -> Floats:
+    """A proper score moved to [-1, 0], [B]; whoever said nothing (NaN) is taken to have said 0.5.
+
+    brier: -(stated - outcome)^2;  log: the logarithmic score over its worst.
+    """
+    said_B = np.nan_to_num(array(stated).astype(np.float64), nan=0.5)
+    found_B: Floats = brier_score(said_B, solved) - 1 if score == "brier" else log_score(said_B, solved) / -LOWEST
+    return found_B
 
 
 def calibration(stated: Any, solved: Any, *, bins: int = 10) -> Calibration:

@@ -23,13 +23,16 @@ from repodojo.core.errors import ConfigError
 class Recipe:
     """How rewards become gradients; docs/algorithms.md has a line for each name.
 
-    advantage: a key of ADVANTAGES;  gapo_*, gigpo_*: options of those two
+    advantage: a key of ADVANTAGES, or gae;  gapo_*, gigpo_*: options of those two
     loss: one of LOSSES;  clip_low, clip_high, dual_clip: bounds of the ratio pi / pi_old, 1 - low to 1 + high
     aggregation, l_max, count_masked: from tokens to the batch (`losses.sequence_weights`, `Totals.of`)
     overlong, drop_no_signal, drop_zero_advantage, mask_format_errors: what counts (`filters`);  signal_by: a group has
     a signal where outcomes differ, or, for tasks that pay by degree, where scores do
     turn_penalty_from, turn_limit: Golubev's penalty on turns;  overlong_cache, overlong_limit: DAPO's on tokens of the
     conversation (`shaping`); a run sets both limits to those of its agent
+    confidence: weight of a proper score of the probability that the agent stated, confidence_score "brier" or "log"
+    gae_gamma, gae_lam, critic_lr, value_coef: advantage "gae" and its critic (`learner.critic`);  potential: weight of
+    the visible tests' last verdict as a potential of each turn (`shaping.potential`)
     kl, kl_coef: penalty towards a reference model, a key of KL_TERMS
     entropy_coef: bonus, with entropy_target and entropy_step an adaptive one that begins there (`entropy`)
     old_logprobs: pi_old is the policy that sampled ("rollout", free), or the learner's at the start of the batch
@@ -45,6 +48,11 @@ class Recipe:
     gapo_normalise: bool = True
     gigpo_gamma: float = 0.95
     gigpo_step_weight: float = 1.0
+    gae_gamma: float = 1.0
+    gae_lam: float = 0.95
+    critic_lr: float = 1e-3
+    value_coef: float = 0.0
+    potential: float = 0.0
     loss: str = "ppo"
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -61,6 +69,8 @@ class Recipe:
     turn_limit: int | None = None
     overlong_cache: int | None = None
     overlong_limit: int | None = None
+    confidence: float = 0.0
+    confidence_score: Literal["brier", "log"] = "brier"
     kl: str = ""
     kl_coef: float = 0.0
     entropy_coef: float = 0.0
@@ -75,13 +85,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for what, value, known in (
-            ("advantage", self.advantage, tuple(ADVANTAGES)),
+            ("advantage", self.advantage, (*ADVANTAGES, "gae")),
             ("gapo_centre", self.gapo_centre, ("median", "mean")),
             ("loss", self.loss, LOSSES),
             ("aggregation", self.aggregation, AGGREGATIONS),
             ("overlong", self.overlong, ("penalise", "mask", "drop")),
             ("signal_by", self.signal_by, ("outcome", "score")),
             ("old_logprobs", self.old_logprobs, ("rollout", "learner")),
+            ("confidence_score", self.confidence_score, ("brier", "log")),
             ("kl", self.kl, ("", *KL_TERMS)),
             ("correction", self.correction, ("", *CORRECTIONS)),
         ):
@@ -139,6 +150,10 @@ def impossible(r: Recipe) -> tuple[tuple[bool, str], ...]:
          "loss 'gspo' is a loss a sequence: it goes with aggregation 'seq-mean-token-mean'"),
         (r.loss == "gspo" and max(r.clip_low, r.clip_high) > 0.05,
          "loss 'gspo' bounds the mean ratio of a sequence, near 1: clip_low 3e-4 and clip_high 4e-4 are usual"),
+        (not 0 <= r.gae_gamma <= 1 or not 0 <= r.gae_lam <= 1, "gae_gamma and gae_lam must lie in 0..1"),
+        (r.critic_lr <= 0, "critic_lr must be above 0"),
+        (min(r.value_coef, r.potential) < 0, "value_coef and potential must be at 0 or above"),
+        (not 0 <= r.confidence < 0.5, "confidence must lie in 0..0.5: what failed must stay below what was solved"),
         (bool(r.kl) and r.kl_coef <= 0, "kl needs a kl_coef above 0"),
         (r.kl_coef < 0 or r.entropy_coef < 0, "kl_coef and entropy_coef must be at 0 or above"),
         (r.entropy_step <= 0, "entropy_step must be above 0"),
@@ -155,6 +170,11 @@ IDLE: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
     # parts that begin so, what must hold, what to say where it does not
     ("gapo_", lambda r: r.advantage == "gapo", "advantage is not 'gapo'"),
     ("gigpo_", lambda r: r.advantage == "gigpo", "advantage is not 'gigpo'"),
+    ("gae_", lambda r: r.advantage == "gae", "advantage is not 'gae'"),
+    ("critic_lr", lambda r: r.advantage == "gae", "only advantage 'gae' has a critic"),
+    ("value_coef", lambda r: r.advantage == "gae", "only advantage 'gae' has a critic"),
+    ("potential", lambda r: r.advantage == "gae", "a potential cancels out unless turns are credited one by one (gae)"),
+    ("confidence_score", lambda r: r.confidence > 0, "confidence is 0"),
     ("clip_low", lambda r: r.loss in ("ppo", "gspo"), "this loss has no lower bound"),
     ("clip_high", lambda r: r.loss != "topr", "loss 'topr' bounds nothing from above"),
     ("dual_clip", lambda r: r.loss == "ppo", "only loss 'ppo' has a dual clip"),

@@ -58,9 +58,8 @@ def evaluate(
     if store is None:
         raise ConfigError("no task set is named", way_out="repodojo eval STORE, or --commands for terminal commands")
     import asyncio
-    from dataclasses import asdict
 
-    from repodojo.evaluate.tables import rich_table
+    from repodojo.evaluate.tables import plain, rich_table
     from repodojo.rollout.orders import MODEL
     from repodojo.train import measure, rollouts, setup
 
@@ -93,10 +92,13 @@ def evaluate(
                 means = measure.part_means(found, formula.names())
                 paid[rows[-1].name] = {"reward": measure.mean_reward(found), **means}
     if json_:
-        typer.echo(json.dumps({row.name: {**asdict(row), **paid.get(row.name, {})} for row in rows}))
+        typer.echo(json.dumps({row.name: {**plain(row), **paid.get(row.name, {})} for row in rows}))
     else:
         console = Console()
         console.print(rich_table(rows, width=console.width, title=f"{split}, {len(chosen)} tasks x {attempts}"))
+        for row in rows:
+            if row.calibration:
+                paid.setdefault(row.name, {}).update(row.calibration)
         for name, values in paid.items():
             shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None)
             console.print(f"{name}: {shown}", highlight=False)

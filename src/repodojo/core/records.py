@@ -18,6 +18,9 @@ StopReason = Literal["submit", "turns", "tokens", "context", "time", "format", "
 QUARANTINED = "Quarantined"
 """Begins the error of a score that the monitor withholds; the signs follow."""
 
+REPLAYED_TURNS = "replayed_turns"
+"""The label of a trajectory whose first turns are those of an earlier one: how many."""
+
 
 # ---------------------------------------------------------------- tasks
 
@@ -130,6 +133,7 @@ class ToolResult:
     """What a tool answered. `error` names the kind of failure ("" where it succeeded), `seconds` is wall-clock.
 
     `exit_code` is the status of a terminal command that ran to its end; None of anything else.
+    `passed` says of the visible tests, where they ran, that they all passed: the box's word, never a reward's.
     """
 
     output: str
@@ -137,6 +141,7 @@ class ToolResult:
     seconds: float = 0.0
     tests_run: bool = False
     exit_code: int | None = None
+    passed: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,17 @@ class Trajectory:
             for sampled in (*(False for _ in turn.observation_ids), *(True for _ in turn.action_ids))
         ]
 
+    def stated(self) -> float | None:
+        """The probability that the agent gave its work when it submitted (`submit`'s `probability`)."""
+        if self.stop_reason != "submit" or not self.turns:
+            return None
+        said = [call.arguments.get("probability") for call in self.turns[-1].calls if call.name == "submit"]
+        return float(said[-1]) if said and said[-1] is not None else None
+
+    def replayed_turns(self) -> int:
+        """How many of the first turns were an earlier episode's, and are not to be trained on."""
+        return int(self.labels.get(REPLAYED_TURNS, 0))
+
     def ran_tests(self) -> bool:
         """Whether any tests ran during the episode."""
         return any(result.tests_run for turn in self.turns for result in turn.results)
@@ -239,7 +255,8 @@ class Sample:
     """One trajectory as the learner sees it: N tokens, the mask of those to train on, and its advantage.
 
     `logprobs` has N entries too, 0 where nothing was sampled; it may be empty for supervised samples. Where turns are
-    credited one by one, `token_advantages` has N entries and stands for `advantage`.
+    credited one by one, `token_advantages` has N entries and stands for `advantage`; where a critic learns,
+    `token_returns` has N entries, the return of each action token's turn.
     """
 
     token_ids: tuple[int, ...]
@@ -248,6 +265,7 @@ class Sample:
     advantage: float
     group_id: str
     token_advantages: tuple[float, ...] = ()
+    token_returns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

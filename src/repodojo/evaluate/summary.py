@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from repodojo.algorithms.confidence import calibration
 from repodojo.core.records import Task, Trajectory, Turn
 from repodojo.evaluate.commands.figures import CommandFigures, by_shell
 from repodojo.evaluate.metrics import Interval, mean_interval, pass_at_k
@@ -33,6 +34,7 @@ class Row:
     episodes whose files equal the original source, None where that is not known. turns and tokens are means an
     episode, tokens counting sampled ones. `counts` maps a task id to (scored, passed).
     `commands` holds figures of terminal commands by the shell that they were issued for; none where none were.
+    `calibration` holds what `calibration_of` gives.
     """
 
     name: str
@@ -55,6 +57,21 @@ class Row:
     stop_reasons: Mapping[str, int]
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     commands: Mapping[str, CommandFigures] = field(default_factory=dict)
+    calibration: Mapping[str, float] = field(default_factory=dict)
+
+
+def calibration_of(trajectories: Iterable[Trajectory]) -> dict[str, float]:
+    """How honest the probabilities stated at submit were: `stated` (their share), `ece`, `brier`, `stated_mean`.
+
+    Over scored episodes; nothing where nobody stated one.
+    """
+    scored = [t for t in trajectories if t.score.value is not None]
+    said = [(p, t.score.solved) for t in scored if (p := t.stated()) is not None]
+    if not said:
+        return {}
+    found = calibration([p for p, _ in said], [float(solved) for _, solved in said])
+    mean = sum(p for p, _ in said) / len(said)
+    return {"stated": len(said) / len(scored), "stated_mean": mean, "ece": found.ece, "brier": found.brier}
 
 
 def summarise(
@@ -100,6 +117,7 @@ def summarise(
         stop_reasons=dict(sorted(Counter(t.stop_reason for t in scored).items())),
         counts=counts,
         commands=by_shell(scored, lambda task: task_of[task].environment.os),
+        calibration=calibration_of(scored),
     )
 
 

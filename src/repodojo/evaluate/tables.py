@@ -90,7 +90,7 @@ def write_results(
 ) -> None:
     """results.json, replaced whole: {"rows": {"base": {...}, ...}, "differences", "machine", "seed", "command"}."""
     document = {
-        "rows": {key: asdict(row) for key, row in rows.items()},
+        "rows": {key: plain(row) for key, row in rows.items()},
         "differences": [asdict(difference) for difference in differences],
         "machine": machine(),
         "seed": seed,
@@ -105,6 +105,11 @@ def write_results(
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RunError(f"{path}: {error.strerror}", way_out="name a folder that can be written") from None
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """A row as JSON; without `calibration` where nobody stated a probability."""
+    return {name: value for name, value in asdict(row).items() if name != "calibration" or value}
 
 
 def read_rows(path: Path) -> dict[str, Row]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from repodojo.inference.architecture import Architecture
-from repodojo.inference.rope import rotate, tables
+from repodojo.inference.rope import rotate, stretched, tables
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [N, heads, D], k [N, kv_heads, D], v [N, kv_heads, D]) -> [N, heads, D]."""
@@ -116,6 +116,12 @@ class Decoder(nn.Module):
         cos, sin = tables(architecture, architecture.max_positions)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    def stretch(self, factor: float) -> None:
+        """Switch YaRN on, in place: other rotations, the same weights."""
+        self.architecture = stretched(self.architecture, factor)
+        cos, sin = tables(self.architecture, self.architecture.max_positions)
+        self.cos, self.sin = cos.to(self.cos.device), sin.to(self.sin.device)
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """ids [N], positions [N] to the last hidden state [N, hidden], normalised."""

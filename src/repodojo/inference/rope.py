@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,14 @@ def tables(architecture: Architecture, length: int) -> tuple[Tensor, Tensor]:
     angle = torch.outer(torch.arange(length, dtype=torch.float32), inverse)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+
+def stretched(architecture: Architecture, factor: float) -> Architecture:
+    """The same model with YaRN of this factor: `factor` times as many positions as it was trained with."""
+    scaling = architecture.rope_scaling
+    original = int(scaling.get("original_max_position_embeddings") or architecture.max_positions)
+    yarn = {"rope_type": "yarn", "factor": float(factor), "original_max_position_embeddings": original}
+    return replace(architecture, rope_scaling=yarn, max_positions=int(original * factor))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

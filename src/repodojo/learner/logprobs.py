@@ -26,8 +26,12 @@ def packed_logprobs(decoder: Policy, pack: Pack, *, entropy: bool = True) -> tup
     Differentiable in the decoder's weights; runs under autocast where that is on. With `entropy=False` zeros are
     returned for it, which saves a pass over the logits.
     """
-    hidden = decoder.hidden(pack.ids_N, pack.positions_N, TreeAttention(pack.layout))
-    return project(hidden[pack.source_A], decoder.output_weight, pack.target_A, entropy=entropy)
+    return project(packed_rows(decoder, pack), decoder.output_weight, pack.target_A, entropy=entropy)
+
+
+def packed_rows(decoder: Policy, pack: Pack) -> Tensor:
+    """The last hidden state before each action token, [A, hidden]."""
+    return decoder.hidden(pack.ids_N, pack.positions_N, TreeAttention(pack.layout))[pack.source_A]
 
 
 def project(rows: Tensor, weight: Tensor, targets: Tensor, *, entropy: bool = True) -> tuple[Tensor, Tensor]:

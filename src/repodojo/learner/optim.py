@@ -86,6 +86,16 @@ def set_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
             group["lr"] = group["peak"] * factor
 
 
+def retune(optimizers: list[torch.optim.Optimizer], settings: OptimizerSettings) -> None:
+    """New peaks and decay for optimisers that `build` made, their moments kept."""
+    rates = (settings.learning_rate, settings.muon_learning_rate)
+    decays = (settings.weight_decay, settings.muon_weight_decay)
+    for optimizer, rate, decay in zip(optimizers, rates, decays, strict=False):
+        for place, group in enumerate(optimizer.param_groups):
+            group["peak"] = rate
+            group["weight_decay"] = 0.0 if place else decay  # vectors come second
+
+
 def _kinds(decoder: Policy) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Matrices of the blocks, other matrices (embeddings, output), vectors (norms, biases)."""
     blocks: list[Tensor] = []

@@ -15,8 +15,10 @@ from repodojo.algorithms.recipe import Recipe
 from repodojo.core.errors import ConfigError, RunError
 from repodojo.core.records import Batch, Sample
 from repodojo.learner import memory, optim
+from repodojo.learner.critic import Critic, CriticSettings, count_starts, returns_of, turn_starts
 from repodojo.learner.entropy import EntropyControl
-from repodojo.learner.logprobs import packed_logprobs
+from repodojo.learner.figures import summary
+from repodojo.learner.logprobs import packed_logprobs, packed_rows, project
 from repodojo.learner.objective import PerToken, Sums, policy_loss, rollout_logprobs, terms
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.packing import Pack, groups_of, micro_batches
@@ -60,6 +62,7 @@ class Learner:
         self._skipped_in_a_row, self.ranks = 0, ranks or Ranks()
         if self.ranks.count > 1 and self.settings.kind == "muon":
             raise ConfigError("Muon needs whole matrices, which no rank holds", way_out="use adamw over processes")
+        self.critic: Critic | None = None
         self._entropy = EntropyControl()
         self._optimizers = optim.build(decoder, self.settings)
         self._generator = torch.Generator().manual_seed(seed)
@@ -101,17 +104,21 @@ class Learner:
             alpha = self._entropy.alpha(recipe)
             given = terms(samples, recipe, rollout_logprobs(samples), old, reference, entropy_coef=alpha)
 
-            def loss(pack: Pack, given: Any = given, first: bool = number == 0) -> Tensor:
-                logprobs_A, entropy_A = packed_logprobs(self.decoder, pack)
+            valued = self._value_loss(samples, recipe)
+
+            def loss(pack: Pack, given: Any = given, first: bool = number == 0, valued: Any = valued) -> Tensor:
+                rows = packed_rows(self.decoder, pack)
+                logprobs_A, entropy_A = project(rows, self.decoder.output_weight, pack.target_A)
                 if first:
                     difference_A = (logprobs_A.detach() - given.rollout.of(pack).to(logprobs_A.device)).abs()
                     sums.add(mismatch_mean=difference_A, mismatch_tokens=torch.ones_like(difference_A))
                     sums.raise_to(mismatch_max=difference_A)
-                return policy_loss(logprobs_A, entropy_A, pack, given, sums)
+                total = policy_loss(logprobs_A, entropy_A, pack, given, sums)
+                return total + valued(rows, pack, sums) if valued else total
 
             steps.append(self._optimise(micro_batches(samples, self._budget), loss))
         everyone = sums.merged(self.ranks.gather(sums))
-        return {**self._entropy.update(recipe, _summary(steps, everyone)), "seconds": time.perf_counter() - started}
+        return {**self._entropy.update(recipe, summary(steps, everyone)), "seconds": time.perf_counter() - started}
 
     def logprobs(self, decoder: Policy, samples: Sequence[Sample]) -> PerToken:
         """Log-probs of the samples' action tokens under `decoder`, without gradients."""
@@ -122,6 +129,33 @@ class Learner:
                 found.values_T[found.index(pack)] = logprobs_A.float().cpu() * counts
         self.ranks.sum(found.values_T)
         return found
+
+    def learn_values(self, settings: CriticSettings) -> None:
+        """Train a critic beside the policy in steps of recipes with advantage "gae"; one that is there goes on."""
+        if self.critic is None:
+            self.critic = Critic(self.decoder.architecture.hidden, settings, self._device)
+        self.critic.settings = settings
+
+    def values(self, samples: Sequence[Sample]) -> list[list[float]]:
+        """The critic's V before each turn (stretch of action tokens) of each sample; ConfigError without a critic."""
+        if self.critic is None:
+            raise ConfigError("this learner has no critic", way_out="call learn_values first")
+        found: list[list[tuple[int, float]]] = [[] for _ in samples]
+        with torch.no_grad(), self._autocast():
+            for pack in micro_batches(samples, self._budget):
+                first_A = turn_starts(pack)
+                value_K = self.critic.values(packed_rows(self.decoder, pack.to(self._device))[first_A.to(self._device)])
+                places = zip(pack.sample_A[first_A].tolist(), pack.offset_A[first_A].tolist(), strict=True)
+                for (sample, offset), value in zip(places, value_K.tolist(), strict=True):
+                    found[sample].append((offset, value))
+        return [[value for _, value in sorted(own)] for own in found]
+
+    def retune(self, settings: OptimizerSettings) -> None:
+        """Go on with other settings of the same kind of optimiser; its state and the count of steps stay."""
+        if settings.kind != self.settings.kind:
+            raise ConfigError("another kind of optimiser cannot go on with this state", way_out="begin a new run")
+        self.settings = settings
+        optim.retune(self._optimizers, settings)
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of all weights under their Hugging Face names, for a WeightSink."""
@@ -136,6 +170,7 @@ class Learner:
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "generator": self._generator.get_state(),
             "entropy": self._entropy.state(),
+            "critic": self.critic.state() if self.critic else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -150,13 +185,26 @@ class Learner:
         self._skipped_in_a_row = int(state["skipped_in_a_row"])
         self._generator.set_state(state["generator"])
         self._entropy.restore(state.get("entropy"))
+        if critic := state.get("critic"):
+            self.learn_values(CriticSettings())
+            assert self.critic is not None
+            self.critic.restore(critic)
 
     # ------------------------------------------------------------ one optimiser step
+
+    def _value_loss(self, samples: Sequence[Sample], recipe: Recipe) -> Callable[[Tensor, Pack, Sums], Tensor] | None:
+        """The critic's share of a pack's loss, None where the recipe has no critic."""
+        if self.critic is None or recipe.advantage != "gae":
+            return None
+        critic, returns, starts = self.critic, returns_of(samples), count_starts(samples)
+        return lambda rows, pack, sums: critic.loss(rows, pack, returns, starts, sums)
 
     def _optimise(self, packs: Sequence[Pack], loss: Callable[[Pack], Tensor]) -> Metrics:
         """Gradients of all packs, then one step, or none where a number is not finite."""
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
+        if self.critic:
+            self.critic.clear()
         total = 0.0
         for pack, counts in self.ranks.deal(packs):
             with self._autocast():
@@ -177,6 +225,8 @@ class Learner:
             norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), self.settings.grad_clip)
             metrics["grad_norm"] = float(full(norm))
             metrics["skipped"] = float(not self._apply(total, metrics["grad_norm"]))
+            if self.critic and not metrics["skipped"]:
+                self.critic.step(self.ranks)
         metrics["learning_rate"] = self._optimizers[0].param_groups[0]["lr"]
         return metrics
 
@@ -222,30 +272,3 @@ class Learner:
         if self._dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)
-
-
-def _summary(steps: Sequence[Metrics], sums: Sums) -> Metrics:
-    """Metrics of the optimiser steps of one batch as one row."""
-    tokens = sum(step["tokens"] for step in steps)
-    of_first = sums.values.pop("mismatch_tokens", 0.0)
-    means = {name: value / max(tokens, 1.0) for name, value in sums.values.items()}
-    if "mismatch_mean" in means:
-        means["mismatch_mean"] = sums.values["mismatch_mean"] / max(of_first, 1.0)
-    count = max(len(steps), 1)
-    if "ratio_squared" in means:
-        squared = means.pop("ratio_squared")
-        means["ratio_std"] = max(squared - means["ratio_mean"] ** 2, 0.0) ** 0.5
-        means["effective_sample_size"] = means["ratio_mean"] ** 2 / squared if squared else 0.0
-        means["ratio_min"] = 1.0 / sums.highest.pop("inverse_ratio_max", 1.0)
-    return {
-        "loss": sum(step["loss"] for step in steps) / count,
-        "grad_norm": sum(step["grad_norm"] for step in steps) / count,
-        "grad_norm_max": max(step["grad_norm"] for step in steps),
-        "tokens": tokens,
-        "rows": sum(step["rows"] for step in steps),
-        "memory_mb": max(step["memory_mb"] for step in steps),
-        "skipped": sum(step["skipped"] for step in steps),
-        "learning_rate": steps[-1]["learning_rate"],
-        **means,
-        **sums.highest,
-    }

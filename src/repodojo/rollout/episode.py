@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from repodojo.agent.editing import answer
 from repodojo.agent.loop import AgentLimits, Played, play
-from repodojo.agent.policy import Policy
+from repodojo.agent.policy import Act, Policy, Replaying
 from repodojo.agent.tools import Toolset
 from repodojo.core.editing import ANSWER, is_edit, unchanged
 from repodojo.core.errors import OutageError
 from repodojo.core.protocols import ExecResult, Reward, Sandbox, SandboxFactory
-from repodojo.core.records import Score, Task, Trajectory
+from repodojo.core.records import REPLAYED_TURNS, Score, Task, Trajectory
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.orders import Order
 
@@ -69,6 +69,13 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
     box = await stage.boxes.create(task.environment)
     try:
         actor = policy.actor(order.seed)
+        if order.opening:
+            stops = stage.chat.stop_ids
+            before = [
+                Act(o.text, o.token_ids, o.logprobs, o.versions, o.token_ids[-1:] != () and o.token_ids[-1] in stops)
+                for o in order.opening
+            ]
+            actor = Replaying(before, actor)
         played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
     finally:
         await box.close()
@@ -104,6 +111,7 @@ def _trajectory(order: Order, policy: str, played: Played, score: Score, base: M
         diff="".join(_diff(path, base.get(path, ""), changes[path] or "") for path in sorted(changes)),
         changes=changes,
         seconds=played.seconds,
+        labels={REPLAYED_TURNS: str(min(len(order.opening), len(played.turns)))} if order.opening else {},
     )
 
 

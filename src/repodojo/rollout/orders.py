@@ -15,6 +15,16 @@ MODEL = "model"
 
 
 @dataclass(frozen=True)
+class Opening:
+    """A turn of an earlier episode that is played again before the policy is asked; never trained on."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Order:
     """One episode to play. Orders of a group go to one worker (see Rules.spread), so its prompt is computed once."""
 
@@ -24,6 +34,7 @@ class Order:
     seed: int
     policy: str = MODEL
     temperature: float = 1.0
+    opening: tuple[Opening, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class PoolSettings:
     attacker: bool = False
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
     prepared_boxes: int = 0
+    confidence: bool = False
 
 
 def seed_of(run_seed: int, *names: object) -> int:
@@ -55,9 +67,19 @@ def seed_of(run_seed: int, *names: object) -> int:
 
 
 def group_orders(
-    task_ids: Sequence[str], *, size: int, prefix: str, seed: int, policy: str = MODEL, temperature: float = 1.0
+    task_ids: Sequence[str],
+    *,
+    size: int,
+    prefix: str,
+    seed: int,
+    policy: str = MODEL,
+    temperature: float = 1.0,
+    opening: tuple[Opening, ...] = (),
 ) -> list[Order]:
-    """`size` orders for each task; ids and seeds follow from `prefix`, position and task alone."""
+    """`size` orders for each task; ids and seeds follow from `prefix`, position and task alone.
+
+    `opening`: turns that each of them begins with.
+    """
     return [
         Order(
             id=f"{prefix}/{position}/{member}",
@@ -66,6 +88,7 @@ def group_orders(
             seed=seed_of(seed, prefix, position, task_id, member),
             policy=policy,
             temperature=temperature,
+            opening=opening,
         )
         for position, task_id in enumerate(task_ids)
         for member in range(size)

@@ -139,7 +139,8 @@ class Worker:
         if s.attacker:
             reward = AttackerReward(reward, HeldOut(boxes))
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
-        return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, memo)
+        tools = default_tools(s.observation_chars, confidence=s.confidence)
+        return Stage(boxes, reward, self.chat, tools, s.agent, memo)
 
     async def serve(self) -> None:
         """Until told to stop, or until the parent is gone."""

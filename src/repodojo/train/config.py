@@ -10,12 +10,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import Strict, ValidationError
 from rapidfuzz import fuzz, process
 
 from repodojo.core.errors import ConfigError
+from repodojo.train import stagefile
 from repodojo.train.idle import idle_reason, recipe_of
 from repodojo.train.recipe_parts import RecipeParts
 from repodojo.train.sections import (
@@ -24,6 +25,7 @@ from repodojo.train.sections import (
     Eval,
     Model,
     Monitor,
+    Replay,
     Reward,
     Rft,
     Rl,
@@ -34,9 +36,7 @@ from repodojo.train.sections import (
     Tasks,
 )
 from repodojo.train.spelling import kind, toml
-
-if TYPE_CHECKING:
-    pass
+from repodojo.train.stages import StageSettings, applied
 
 
 class Config(Section):
@@ -54,10 +54,15 @@ class Config(Section):
     rft: Rft = Rft()
     rl: Rl = Rl()
     recipe: RecipeParts = RecipeParts()
+    replay: Replay = Replay()
     eval: Eval = Eval()
+    stages: Annotated[tuple[StageSettings, ...], Strict(False)] = ()
 
 
-SECTIONS: dict[str, type[Section]] = {name: type(getattr(Config(), name)) for name in Config.model_fields}
+STAGES = "stages"
+SECTIONS: dict[str, type[Section]] = {
+    name: type(getattr(Config(), name)) for name in Config.model_fields if name != STAGES
+}
 NAMES = tuple(f"{section}.{key}" for section, kind in SECTIONS.items() for key in kind.model_fields)
 
 
@@ -71,9 +76,12 @@ def load(path: Path | None, overrides: Sequence[str] = (), *, check: bool = True
     ConfigError names the setting, the file or override it came from, and the nearest valid name or the reason.
     `check` False leaves out the search for idle settings: for what a run has kept, which was checked when it was made.
     """
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    given = _from_file(path) if path else []
+    document = _document(path) if path else {}
+    if tables := document.pop(STAGES, None):
+        values[STAGES] = stagefile.read(tables, str(path))
+    given = _from_document(document, str(path))
     for name, value, origin in [*given, *(_from_override(text) for text in overrides)]:
         if name not in NAMES:
             raise _unknown(name, origin)
@@ -82,8 +90,34 @@ def load(path: Path | None, overrides: Sequence[str] = (), *, check: bool = True
         origins[name] = origin
     config = _validated(values, origins)
     if check:
-        _refuse_idle(config, origins)
+        _check(config, origins)
     return config
+
+
+def _check(config: Config, origins: Mapping[str, str]) -> None:
+    """What would do nothing is refused: in the run, and in each stage."""
+    if not config.stages:
+        _refuse_idle(config, origins)
+        return
+    stagefile.refuse_misplaced(config)
+    for stage in config.stages:
+        origin_of = dict.fromkeys(stage.given(), f"stage {stage.name}")
+        try:
+            within = applied(config, stage)
+        except ValidationError as error:
+            raise _wrong(error, origin_of) from None
+        _refuse_idle(within, origin_of)
+    for name, origin in origins.items():
+        if reason := _idle_throughout(config, name):
+            raise ConfigError(f"{name} ({origin}) would do nothing: {reason}", way_out="leave it out, or change that")
+
+
+def _idle_throughout(config: Config, name: str) -> str:
+    """Why a setting of the run would do nothing, in no stage either; "" where it does something."""
+    if not config.stages:
+        return idle_reason(config, name)
+    reasons = [idle_reason(applied(config, s), name) for s in config.stages if name not in s.given()]
+    return reasons[0] if reasons and all(reasons) else "" if reasons else "every stage sets it"
 
 
 def _refuse_idle(config: Config, origins: Mapping[str, str]) -> None:
@@ -112,18 +146,21 @@ class _Given(NamedTuple):
     origin: str
 
 
-def _from_file(path: Path) -> list[_Given]:
+def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", way_out="name a TOML file that can be read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}", way_out="correct that line") from None
+
+
+def _from_document(document: Mapping[str, Any], origin: str) -> list[_Given]:
     given = []
     for section, table in document.items():
         if section not in SECTIONS or not isinstance(table, dict):
-            raise _unknown(section, str(path))
-        given += [_Given(f"{section}.{key}", value, str(path)) for key, value in table.items()]
+            raise _unknown(section, origin)
+        given += [_Given(f"{section}.{key}", value, origin) for key, value in table.items()]
     return given
 
 
@@ -164,13 +201,17 @@ def _validated(values: Mapping[str, Mapping[str, Any]], origins: Mapping[str, st
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][:2])
-        text = _described(name)
-        raise ConfigError(
-            f"{name} ({origins.get(name, 'default')}): {first['msg']}; got {first['input']!r}",
-            way_out=f"{name}: {text}",
-        ) from None
+        raise _wrong(error, origins) from None
+
+
+def _wrong(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
+    """The first complaint, with where the value came from and what the setting means."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][:2])
+    if len(first["loc"]) == 1:  # of one section alone, as a stage gives it
+        name = next((known for known in origins if known.endswith(f".{name}")), name)
+    cause = f"{name} ({origins.get(name, 'default')}): {first['msg']}; got {first['input']!r}"
+    return ConfigError(cause, way_out=f"{name}: {_described(name)}")
 
 
 def _unknown(name: str, origin: str) -> ConfigError:
@@ -198,10 +239,12 @@ def dump(config: Config) -> str:
     for section in SECTIONS:
         lines += ["", f"[{section}]"]
         for key, value in getattr(config, section):
-            reason = idle_reason(config, f"{section}.{key}")
+            reason = _idle_throughout(config, f"{section}.{key}")
             line = f"{key} = {toml(value)}"
             unsaid = f"idle: {reason}" if reason else "not given" if value is None else ""
             lines.append(f"# {line}  ({unsaid})" if unsaid else line)
+    for stage in config.stages:
+        lines += ["", f"[[{STAGES}]]", *stagefile.lines(stage)]
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -223,6 +266,9 @@ def describe() -> list[Described]:
         field = SECTIONS[section].model_fields[key]
         default = toml(getattr(getattr(defaults, section), key))
         rows.append(Described(name, kind(_annotation(name)), default, field.description or ""))
+    for key, field in StageSettings.model_fields.items():
+        known = kind(_without_none(field.annotation)) if field.annotation != dict[str, Any] else "table"
+        rows.append(Described(f"{STAGES}[].{key}", known, "", field.description or ""))
     return rows
 
 

@@ -106,8 +106,8 @@ class TaskCursor:
             "seed": self.seed,
             "position": self.position,
             "returned": list(self.returned),
-            "tasks": _digest(self.task_ids),
-            **({"weights": _digest([repr(weight) for weight in self.weights])} if self.weights else {}),
+            "tasks": digest(self.task_ids),
+            **({"weights": digest([repr(weight) for weight in self.weights])} if self.weights else {}),
         }
 
     @classmethod
@@ -119,7 +119,7 @@ class TaskCursor:
         if start.state().get("weights") != state.get("weights"):
             cause = "the task weights are not those this run began with, so its place among the tasks means nothing"
             raise RunError(cause, way_out="resume with the same file of weights, or start a new run")
-        if _digest(start.task_ids) != state["tasks"]:
+        if digest(start.task_ids) != state["tasks"]:
             raise RunError(
                 "the task set is not the one this run began with, so its place in it means nothing",
                 way_out="resume with the same task set, or start a new run",
@@ -131,5 +131,6 @@ class TaskCursor:
         return _epoch(self.task_ids, self.weights, self.seed, epoch)[place]
 
 
-def _digest(task_ids: Sequence[str]) -> str:
+def digest(task_ids: Sequence[str]) -> str:
+    """Names a task set."""
     return hashlib.sha256("\n".join(task_ids).encode()).hexdigest()

@@ -31,7 +31,8 @@ def recipe_of(config: Config) -> Recipe:
 
 
 def _off_policy(config: Config) -> bool:
-    return config.rl.minibatch_size > 0 or config.rl.minibatches > 1 or config.rollout.max_staleness > 0
+    ahead = config.rollout.max_staleness > 0 or (config.replay.capacity > 0 and config.replay.oldest > 0)
+    return config.rl.minibatch_size > 0 or config.rl.minibatches > 1 or ahead
 
 
 def _watches(config: Config, sign: str) -> bool:
@@ -70,6 +71,28 @@ RULES = (
         'run.stages has no "rl", and only that stage compares groups',
     ),
     Needs(
+        ("tasks.sampling", "rollout.prefixes"),
+        lambda c: "rl" in c.run.stages,
+        'run.stages has no "rl", and only that stage looks at how hard tasks are',
+    ),
+    Needs(
+        ("tasks.sampling_floor",),
+        lambda c: c.tasks.sampling == "difficulty",
+        'tasks.sampling is not "difficulty"',
+    ),
+    Needs(("replay.*",), lambda c: "rl" in c.run.stages, 'run.stages has no "rl", and only that stage replays'),
+    Needs(
+        ("replay.oldest", "replay.sharpness", "replay.decay"),
+        lambda c: c.replay.capacity > 0,
+        "replay.capacity is 0: nothing is kept",
+    ),
+    Needs(
+        ("recipe.confidence", "recipe.confidence_score"),
+        lambda c: c.agent.confidence,
+        "agent.confidence is false: nobody states a probability",
+    ),
+    Needs(("rollout.prefix_skew",), lambda c: c.rollout.prefixes, "rollout.prefixes is false"),
+    Needs(
         ("rollout.finish",),
         lambda c: "rl" in c.run.stages and c.rollout.redundancy > 0,
         "with rollout.redundancy = 0 every member of a group is waited for",
@@ -84,6 +107,7 @@ RULES = (
         lambda c: bool(c.reward.weights),
         "no reward.weights pay anything beyond 1 that a gate could hold back",
     ),
+    Needs(("reward.outliers",), lambda c: "rl" in c.run.stages, 'run.stages has no "rl", where rewards are compared'),
     Needs(
         ("reward.tokens_target",),
         lambda c: "tokens" in {*c.reward.weights, *c.reward.gates},

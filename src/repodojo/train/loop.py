@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repodojo.audit import finds
 from repodojo.core.errors import OutageError, UserError
 from repodojo.core.records import Task, Trajectory
-from repodojo.evaluate.summary import ran_tests_first
+from repodojo.evaluate.summary import calibration_of, ran_tests_first
 from repodojo.inference import checkpoint
 from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
 from repodojo.rollout.pool import WorkerPool
 from repodojo.train import measure, rollouts, setup
+from repodojo.train.config import Config
 from repodojo.train.cursor import Draw, TaskCursor
 from repodojo.train.events import Silent, Watcher
 from repodojo.train.guard import Guard
 from repodojo.train.rundir import RunDir, RunState
+from repodojo.train.stages import Span, spans
+from repodojo.train.tasksets import Cursor, Find, TaskSets
 from repodojo.train.trackers import open_trackers
 
 
@@ -42,29 +44,46 @@ def train(run: RunDir, watcher: Watcher | None = None) -> Path:
 
 
 class Training:
-    """What the stages share: the run, the pool, the place among the tasks, the policy version."""
+    """What the stages share: the run, the pool, the place among the tasks, the policy version.
 
-    def __init__(self, run: RunDir, watcher: Watcher) -> None:
+    find, open_pool: where tasks and workers come from; None for the task set on disk and worker processes
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        watcher: Watcher,
+        *,
+        find: Find | None = None,
+        open_pool: Callable[[Config, Path], WorkerPool] | None = None,
+    ) -> None:
         self.run, self.config, self.watcher = run, run.config, watcher
-        self.tasks: list[Task] = asyncio.run(setup.fitting(run.config, run.config.tasks.split, run.config.tasks.limit))
+        self.spans = spans(run.config)
+        self.task_sets = TaskSets(run.config, find)
+        self._open_pool = open_pool or setup.open_pool
+        self.tasks: list[Task] = self.task_sets.of(run.config)
         ids = [task.id for task in self.tasks]
         state = run.state
+        own = bool(run.config.stages) or run.config.tasks.sampling != "epochs"  # RL then has a cursor of its own
         weights = setup.task_weights(run.config, ids)
-        self.cursor = (
+        self.cursor: Cursor = (
             TaskCursor.restore(ids, state.cursor, weights)
-            if state.cursor
+            if state.cursor and not (own and state.stage.startswith("rl"))
             else TaskCursor.over(ids, run.config.run.seed, weights)
         )
         self.version = state.version
         self.in_flight: dict[str, Draw] = {}
         self.model = run.latest_checkpoint() or setup.model_path(run.config)
-        self.guard = Guard(run, self.tasks)
-        self.pool: WorkerPool = setup.open_pool(run.config, self.model)
+        self.guard = Guard(run, self.task_sets.all(self.spans))
+        self.pool: WorkerPool = self._open_pool(run.config, self.model)
+        self.kept: dict[str, Any] = {}  # what the last checkpoint holds beside the learner
+        self.opened_on = ""  # the checkpoint that a worker which dies is started anew from
         self.trackers = open_trackers(run)
 
     def __enter__(self) -> Training:
         try:
-            if self.version:  # a resumed run: its workers' tokens must carry the version that their weights have
+            staged = self.run.config.stages and self.run.state.stage.startswith("rl")  # which opens workers of its own
+            if self.version and not staged:  # resumed: workers' tokens must carry the version that their weights have
                 self.pool.publish(self.version, checkpoint.read_weights(self.model))
         except BaseException:  # a stopped start leaves no workers either
             self.__exit__()
@@ -93,12 +112,24 @@ class Training:
         folder = self.run.latest_checkpoint()
         if self.run.state.stage != stage or folder is None:
             return self.new_learner(optimizer)
-        return checkpoints.load(folder, optimizer=optimizer, **self._learner_settings())[0]
+        learner, self.kept = checkpoints.load(folder, optimizer=optimizer, **self._learner_settings())
+        return learner
 
     def _learner_settings(self) -> dict[str, Any]:
         model = self.config.model
         how = {"dtype": model.dtype, "token_budget": model.token_budget, "recompute": model.recompute}
         return {**how, "seed": self.config.run.seed}
+
+    def settle_in(self, span: Span, *, fresh: bool) -> None:
+        """The tasks of a stage and the place among them: a fresh one, or where the run was stopped."""
+        self.cursor = self.task_sets.cursor(self.run, span, None if fresh else self.run.state.cursor)
+
+    def reopen(self, span: Span) -> None:
+        """Workers with a stage's limits, on the newest checkpoint."""
+        self.pool.close()
+        self.pool, self.opened_on = self._open_pool(span.config, self.model), self.model.name
+        if self.version:
+            self.pool.publish(self.version, checkpoint.read_weights(self.model))
 
     def publish(self, learner: Learner) -> None:
         """New weights to every worker, as a new policy version."""
@@ -120,10 +151,11 @@ class Training:
         found["boxes_ready_rate"] = counts.get("boxes_ready", 0.0) / max(taken, 1.0)
         return {**found, "boxes_wait_seconds": counts.get("boxes_waited", 0.0) / max(taken, 1.0)}
 
-    def checkpoint(self, name: str, learner: Learner) -> None:
-        """Write weights and optimiser; it counts once a commit names it."""
+    def checkpoint(self, name: str, learner: Learner, extra: Mapping[str, Any] | None = None) -> None:
+        """Write weights, optimiser and `extra`; it counts once a commit names it."""
         tokenizer = setup.model_path(self.config)
-        self.run.checkpoint(name, lambda folder: checkpoints.save(learner, folder, tokenizer=tokenizer))
+        self.kept = dict(extra or {})
+        self.run.checkpoint(name, lambda folder: checkpoints.save(learner, folder, tokenizer=tokenizer, extra=extra))
         self.model = self.run.path / "checkpoints" / name
 
     def commit(self, stage: str, step: int, *, checkpoint: str = "", done: bool = False) -> None:
@@ -165,6 +197,7 @@ class Training:
             "format_error_rate": share([turn.format_error for turn in turns], len(turns)),
             "tool_error_rate": share([result.error for result in results], len(results)),
             **measure.command_accuracy(scored),
+            **calibration_of(scored),
             **measure.part_means(scored, setup.formula(self.config).names()),
         }
 

@@ -17,6 +17,7 @@ from repodojo.train import estimates, setup
 from repodojo.train.config import Config
 from repodojo.train.estimates import Load, Machine
 from repodojo.train.idle import recipe_of
+from repodojo.train.stages import Span, spans
 
 BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -49,10 +50,27 @@ def plan(config: Config, machine: Machine) -> Plan:
     sections = {"model": _model(config, a), "rollout": _rollout(config)}
     if "rft" in config.run.stages:
         sections["rft"] = _rft(config)
-    if "rl" in config.run.stages:
-        sections |= {"recipe": _recipe(config), "batch": _batch(config)}
-        sections |= {"memory": _memory(config, a, machine), "time": _time(config, a, machine)}
-    return Plan(sections, tuple(warnings_of(config)))
+    if "rl" not in config.run.stages:
+        return Plan(sections, tuple(warnings_of(config)))
+    found: list[str] = []
+    for span in spans(config):
+        parts = {"recipe": _recipe(span.config), "batch": _batch(span.config)}
+        parts |= {"memory": _memory(span.config, a, machine), "time": _time(span.config, a, machine)}
+        if span.name:
+            parts = {f"{title} ({span.name})": lines for title, lines in {**_stage(span), **parts}.items()}
+        sections |= parts
+        found += warnings_of(span.config)
+    return Plan(sections, tuple(dict.fromkeys(found)))
+
+
+def _stage(span: Span) -> dict[str, dict[str, Line]]:
+    """What a stage plays, and where it stands in the run."""
+    lines = {"steps": Line(f"{span.first} to {span.end - 1}", "", "of all of RL"), **_rollout(span.config)}
+    if span.yarn is not None:
+        lines["yarn"] = Line(span.yarn, "", "factor, for learner and engine alike, from this stage or an earlier one")
+    if span.refresh:
+        lines["refresh"] = Line(True, "", "tasks solved in 2/3 of all attempts so far, or never, are left out")
+    return {"rollout": lines}
 
 
 def architecture_of(config: Config) -> Architecture:

@@ -22,12 +22,17 @@ def _part(text: str, **bounds: Any) -> Any:
 class RecipeParts(Section):
     """Parts of the recipe; docs/algorithms.md says what each name means. What is not given is the recipe's own."""
 
-    advantage: str | None = _part("how rewards are compared, e.g. grpo, rloo, opo, gapo or gigpo")
+    advantage: str | None = _part("how rewards are compared, e.g. grpo, rloo, opo, gapo, gigpo or gae")
     gapo_tau: float | None = _part("share of a group's rewards in GAPO's interval", gt=0, le=1)
     gapo_centre: str | None = _part("centre of GAPO's interval: median or mean")
     gapo_normalise: bool | None = _part("divide by the deviation from GAPO's centre")
     gigpo_gamma: float | None = _part("discount a turn of GiGPO", ge=0, le=1)
     gigpo_step_weight: float | None = _part("weight of GiGPO's comparison of turns", ge=0)
+    gae_gamma: float | None = _part("discount a turn of turn-level GAE", ge=0, le=1)
+    gae_lam: float | None = _part("lambda of turn-level GAE", ge=0, le=1)
+    critic_lr: float | None = _part("learning rate of GAE's critic head", gt=0)
+    value_coef: float | None = _part("share of the critic's gradient that reaches the model; 0: its head alone", ge=0)
+    potential: float | None = _part("weight of the visible tests' last verdict as a potential of each turn", gt=0)
     loss: str | None = _part("loss of a token: ppo, gspo, cispo or topr")
     dual_clip: float | None = _part("bound on the loss of bad tokens, times the advantage", gt=1)
     aggregation: str | None = _part("from tokens to the batch, e.g. token-mean or seq-mean-token-sum-norm")
@@ -41,6 +46,10 @@ class RecipeParts(Section):
     overlong_cache: int | None = _part(
         "tokens before agent.max_context over which the reward falls to -1; 0: never (not given: a fifth of it)", ge=0
     )
+    confidence: float | None = _part(
+        "weight of a proper score of the probability stated at submit, 0 at best, -1 at worst", ge=0, lt=0.5
+    )
+    confidence_score: str | None = _part('that score: "brier" or "log"')
     kl: str | None = _part("penalty towards the model that RL began with: k1, k2 or k3")
     kl_coef: float | None = _part("weight of that penalty", gt=0)
     entropy_coef: float | None = _part("weight of the entropy bonus", ge=0)

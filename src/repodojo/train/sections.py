@@ -62,6 +62,10 @@ class Tasks(Section):
     limit: int = _at(0, "tasks used at most; 0 means all", ge=0)
     weights: str = _at("", "file of task weights (feedback import): how often each is drawn; empty: all alike")
     max_prompt_tokens: int = _at(640, "tasks with a longer first prompt are left out (tokens)", ge=1)
+    sampling: Literal["epochs", "difficulty"] = _at(
+        "epochs", "which task RL plays next: each once an epoch, or those whose groups are likely to hold a signal"
+    )
+    sampling_floor: float = _at(0.1, "share of the draws that are uniform, so that no task is forgotten", ge=0, le=1)
 
 
 class Agent(Section):
@@ -71,6 +75,7 @@ class Agent(Section):
     max_tokens: int = _at(96, "sampled tokens a turn", ge=1)
     max_context: int = _at(1024, "tokens of the whole conversation", ge=16)
     max_seconds: float = _at(60.0, "wall-clock an episode (seconds)", gt=0)
+    confidence: bool = _at(False, "submit takes the probability that the work is right (see recipe.confidence)")
     context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
     memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
 
@@ -95,6 +100,9 @@ class Reward(Section):
     gates: dict[str, float] = _at({}, "process scores below which a solved task is paid nothing beyond 1")
     cap: float = _at(0.3, "most that all process scores together pay", gt=0)
     partial: dict[str, float] = _at({}, "intermediate scores that an unsolved task is paid, by weight")
+    outliers: float = _at(
+        0.0, "share of rewards of RL replaced by chance, to see how an algorithm bears it", ge=0, lt=1
+    )
     partial_cap: float = _at(0.5, "most that an unsolved task is paid", gt=0, lt=1)
 
     @field_validator("weights", "gates", "partial")
@@ -145,6 +153,12 @@ class Rollout(Section):
     )
     lent_threads: int = _at(0, "threads more, over all workers, while the learner waits for episodes; 0: none", ge=0)
     temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)
+    prefixes: bool = _at(
+        False, "groups of tasks nearly always failed (or solved) begin with turns of an earlier success (or failure)"
+    )
+    prefix_skew: float = _at(
+        0.25, "share solved below which, or above 1 - which, a task's groups begin so", gt=0, lt=0.5
+    )
     max_staleness: int = _at(0, "policy versions an episode may lag behind; 0 is synchronous", ge=0)
     take: Literal["asked", "finished"] = _at(
         "asked", "which group a step takes next: the oldest, or the first complete"
@@ -200,6 +214,15 @@ class Rl(Section):
         0.05, "mean difference of rollout's and learner's log-probs above which the run warns (nats)", gt=0
     )
     eval_every: int = _at(0, "steps between evaluations on eval.split; 0: none while it trains", ge=0)
+
+
+class Replay(Section):
+    """The trajectory cache: episodes of earlier steps that RL learns from again."""
+
+    capacity: int = _at(0, "samples that are kept; 0: none, every episode is learned from once", ge=0)
+    oldest: int = _at(4, "policy versions after which a kept sample is not drawn any more", ge=0)
+    sharpness: float = _at(0.6, "how much more often samples of large advantage are drawn; 0: all alike", ge=0)
+    decay: float = _at(0.5, "factor on a sample's priority for each policy version of its age", gt=0, le=1)
 
 
 class Eval(Section):

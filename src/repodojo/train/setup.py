@@ -103,6 +103,7 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
         attacker=config.attacker.enabled,
+        confidence=agent.confidence,
     )
 
 
@@ -166,7 +167,7 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
     store = Path(config.tasks.store)
     chat = ChatFormat.load(model_path(config))
     boxes = LocalFactory(store, allow_unisolated=config.sandbox.allow_unisolated)
-    tools = default_tools(OBSERVATION_CHARS).schemas()
+    tools = default_tools(OBSERVATION_CHARS, confidence=config.agent.confidence).schemas()
     kept: list[Task] = []
     tasks: Sequence[Task] = TaskStore(store).tasks(split)
     if limit:

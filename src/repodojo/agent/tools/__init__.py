@@ -10,6 +10,9 @@ from repodojo.agent.tools.toolset import Toolset
 __all__ = ["Arguments", "Bash", "Editor", "Search", "Submit", "Tool", "ToolContext", "Toolset", "default_tools"]
 
 
-def default_tools(observation_chars: int = 4000) -> Toolset:
-    """bash, search, editor and submit, outputs cut to `observation_chars` characters each."""
-    return Toolset((Bash(), Search(), Editor(), Submit()), observation_chars)
+def default_tools(observation_chars: int = 4000, *, confidence: bool = False) -> Toolset:
+    """bash, search, editor and submit, outputs cut to `observation_chars` characters each.
+
+    confidence: `submit` takes the probability that the work is right
+    """
+    return Toolset((Bash(), Search(), Editor(), Submit(confidence=confidence)), observation_chars)

@@ -46,9 +46,11 @@ class Bash:
             lines.append(NOTES[result.ended])
         elif result.exit_code and not visible:
             lines.append(f"[exit code {result.exit_code}]")
+        passed = result.ended == "exit" and result.exit_code == 0
         error = result.ended if result.ended in NOTES else ""
         status = result.exit_code if result.ended == "exit" else None
-        return ToolResult("\n".join(lines) or "[no output]", error, tests_run=visible, exit_code=status)
+        text = "\n".join(lines) or "[no output]"
+        return ToolResult(text, error, tests_run=visible, exit_code=status, passed=visible and passed)
 
     async def _visible(self, command: str, context: ToolContext) -> ExecResult:
         """The same source gives the same output: validation dropped every task whose tests flicker."""

@@ -29,7 +29,7 @@ ADVANTAGES: dict[str, Callable[..., Any]] = {
     "gapo": gapo,
     "gigpo": gigpo,
 }
-"""What a recipe may name. `gae` is not among them: it needs a critic, and the learner has none."""
+"""What a recipe may name, beside `gae`, which needs the values of a critic (`algorithms.turn_credit`)."""
 
 __all__ = [
     "ADVANTAGES",

@@ -1,0 +1,98 @@
+"""A sweep: named variants of one configuration x seeds, each its own run directory, and one table at the end.
+
+about = "each part of GRPO++ removed in turn"
+config = "quickstart"            # the packaged demo's settings, or a TOML file beside this one; may be left out
+seeds = [0, 1, 2]
+reference = "grpo_pp"            # what every other variant is compared with
+set = ["rl.steps=12"]            # for all variants
+measure = ["final"]              # also "rft", and "stage:NAME" for the last step of a stage
+baselines = ["base", "tested-search"]
+metrics = ["clip_fraction"]      # means over the steps of RL
+
+[variants]
+grpo_pp = []
+no-clip-higher = ["rl.clip_high=0.2"]
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, Strict, ValidationError
+
+from repodojo.core.errors import ConfigError
+from repodojo.train.config import Config, load
+from repodojo.train.measure import REFERENCES
+from repodojo.train.sections import Section
+
+Texts = Annotated[tuple[str, ...], Strict(False)]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+BASE = "base"
+
+
+class Sweep(Section):
+    """A sweep file. Variants are lists of overrides, `section.key=value`, as --set takes them."""
+
+    about: str = Field("", description="one line that says what is compared")
+    config: str = ""
+    seeds: Annotated[tuple[int, ...], Strict(False)] = Field((0,), min_length=1)
+    reference: str
+    set: Texts = ()
+    measure: Texts = Field(("final",), min_length=1)
+    baselines: Texts = ()
+    metrics: Texts = ()
+    variants: dict[str, Texts] = Field(min_length=1)
+    folder: Path = Path()
+
+    def configuration(self, variant: str, seed: int, more: Sequence[str] = ()) -> Config:
+        """The settings of one run; ConfigError as `config.load` says it, with the variant's name."""
+        file = _packaged() if self.config == "quickstart" else self.folder / self.config if self.config else None
+        try:
+            return load(file, [*self.set, *self.variants[variant], *more, f"run.seed={seed}"])
+        except ConfigError as error:
+            raise ConfigError(f"variant {variant}: {error.cause}", way_out=error.way_out) from None
+
+
+def _packaged() -> Path:
+    return Path(str(files("repodojo") / "assets" / "quickstart.toml"))
+
+
+def read(path: Path) -> Sweep:
+    """The sweep in a file; ConfigError for what is unknown, missing or cannot be."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        sweep = Sweep.model_validate({**document, "folder": path.absolute().parent})
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", way_out="name a sweep file that can be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}", way_out="correct that line") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {name}: {first['msg']}", way_out="see docs/curriculum.md for an example") from None
+    _check(sweep, path)
+    return sweep
+
+
+def _check(sweep: Sweep, path: Path) -> None:
+    known = {BASE, *REFERENCES}
+    _refuse(path, sweep.reference not in sweep.variants, f"reference '{sweep.reference}' is no variant", "name one")
+    _refuse(path, len(set(sweep.seeds)) < len(sweep.seeds), "a seed is named twice", "name each once")
+    named = all(NAME.fullmatch(name) for name in sweep.variants)
+    _refuse(path, not named, "a variant's name is no folder name", "use letters, digits, . _ + and -")
+    strange = ", ".join(sorted(set(sweep.baselines) - known))
+    _refuse(path, bool(strange), f"unknown baselines: {strange}", f"known: {', '.join(sorted(known))}")
+    config = sweep.configuration(sweep.reference, sweep.seeds[0])
+    measured = {"final", *(f"stage:{stage.name}" for stage in config.stages), *{"rft"}.intersection(config.run.stages)}
+    strange = ", ".join(sorted(set(sweep.measure) - measured))
+    _refuse(path, bool(strange), f"cannot measure {strange}", f"known: {', '.join(sorted(measured))}")
+
+
+def _refuse(path: Path, wrong: bool, cause: str, way_out: str) -> None:
+    if wrong:
+        raise ConfigError(f"{path}: {cause}", way_out=way_out)

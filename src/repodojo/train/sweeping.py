@@ -1,0 +1,201 @@
+"""A sweep carried out: runs one after the other, each resumed where it stopped, and a table with paired intervals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repodojo.core.errors import ConfigError, RepodojoError
+from repodojo.core.records import Task, Trajectory
+from repodojo.evaluate.metrics import mean_interval
+from repodojo.evaluate.summary import Difference, Row, paired_difference
+from repodojo.evaluate.tables import machine, write_results
+from repodojo.rollout.orders import MODEL
+from repodojo.train import measure, setup
+from repodojo.train.config import Config
+from repodojo.train.events import Watcher
+from repodojo.train.loop import train
+from repodojo.train.rundir import RunDir, is_run
+from repodojo.train.stages import spans
+from repodojo.train.sweep import BASE, Sweep
+
+RESULTS = "results.json"
+
+
+def _found(config: Config) -> list[Task]:
+    return asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
+
+
+def _played(
+    config: Config, model: Path, tasks: Sequence[Task], policy: str, name: str, watcher: Watcher
+) -> list[Trajectory]:
+    with setup.open_pool(config, model) as pool:
+        return measure.episodes(
+            pool,
+            tasks,
+            attempts=config.eval.attempts,
+            seed=config.run.seed,
+            policy=policy,
+            name=f"measured/{name}",
+            on_episode=watcher.advance,
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who does the work of a sweep: the real ones, or fakes.
+
+    check: refuses a configuration before anything begins;  find: the tasks to measure on;  train: carries a run to its
+    end;  play: episodes of a model on tasks;  row: their line of the table
+    """
+
+    check: Callable[[Config], None] = setup.check
+    find: Callable[[Config], list[Task]] = _found
+    train: Callable[[RunDir, Watcher], Path] = train
+    play: Callable[[Config, Path, Sequence[Task], str, str, Watcher], list[Trajectory]] = _played
+    row: Callable[[str, Sequence[Trajectory], Sequence[Task], Path, int], Row] = measure.row
+
+
+@dataclass
+class Sweeping:
+    """One sweep in a folder: FOLDER/VARIANT/seed-N are its runs, FOLDER/results.json what came of it.
+
+    more: overrides beyond the file's, for all runs. A run that fails is reported and does not stop the others.
+    """
+
+    sweep: Sweep
+    folder: Path
+    watcher: Watcher
+    more: tuple[str, ...] = ()
+    command: str = "repodojo compare"
+    parts: Parts = Parts()
+    episodes: dict[str, list[Trajectory]] = field(default_factory=dict)
+    by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
+    training: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    def play(self) -> dict[str, Row]:
+        """Every run, then the table; what is done already is read, not done again."""
+        configs = {
+            (variant, seed): self.sweep.configuration(variant, seed, self.more)
+            for variant in self.sweep.variants
+            for seed in self.sweep.seeds
+        }
+        for config in configs.values():  # a mistake in the last variant must not be found after a night
+            self.parts.check(config)
+        for (variant, seed), config in configs.items():
+            name = f"{variant}/seed-{seed}"
+            try:
+                with self._opened(self.folder / name, config) as run:
+                    self._one(run, variant, seed)
+            except ConfigError:
+                raise
+            except RepodojoError as error:
+                self.errors[name] = str(error)
+        return self._table()
+
+    def _opened(self, path: Path, config: Config) -> RunDir:
+        """The run of this name, new or begun; ConfigError where it was begun with other settings."""
+        if not is_run(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return RunDir.create(path, config, {"command": self.command, "machine": machine()})
+        run = RunDir.resume(path)
+        if _settings(run.config) != _settings(config):
+            run.close()
+            raise ConfigError(
+                f"{path} was begun with other settings", way_out="give another -o, or the settings of then"
+            )
+        return run
+
+    def _one(self, run: RunDir, variant: str, seed: int) -> None:
+        """One run: trained to its end, and what is to be measured of it."""
+        chosen = self.parts.find(run.config)
+        self.tasks.update((task.id, task) for task in chosen)
+        if variant == self.sweep.reference:
+            for name in self.sweep.baselines:
+                policy = MODEL if name == BASE else name
+                self._measure(run, name, setup.model_path(run.config), policy, chosen, seed)
+        final = self.parts.train(run, self.watcher)
+        folders = {"final": final, "rft": run.path / "checkpoints" / "rft"}
+        folders |= {
+            f"stage:{s.name}": run.path / "checkpoints" / f"rl-{s.end:05d}" for s in spans(run.config) if s.name
+        }
+        for what in self.sweep.measure:
+            name = variant if len(self.sweep.measure) == 1 else f"{variant}: {what}"
+            self._measure(run, name, folders[what], MODEL, chosen, seed)
+        self.training.setdefault(variant, []).append(_figures(run, self.sweep.metrics))
+
+    def _measure(self, run: RunDir, name: str, model: Path, policy: str, tasks: Sequence[Task], seed: int) -> None:
+        """Episodes of one model on the tasks, kept in the run."""
+        stage, attempts = f"eval-{name}", run.config.eval.attempts
+        found = [run.load(row["id"]) for row in run.query("stage = ? ORDER BY rowid", (stage,))]
+        self.watcher.phase(f"{run.path.parent.name} {run.path.name}: {name}", len(tasks) * attempts)
+        if len(found) != len(tasks) * attempts:
+            found = self.parts.play(run.config, model, tasks, policy, name, self.watcher)
+            run.add(found, stage=stage, step=0)
+            run.commit(run.state)
+        self.episodes.setdefault(name, []).extend(found)
+        scored = [t.score.solved for t in found if t.score.value is not None]
+        self.by_seed.setdefault(name, {})[str(seed)] = sum(scored) / max(len(scored), 1)
+
+    def _table(self) -> dict[str, Row]:
+        """Rows over all seeds together, and each variant against the reference, task by task."""
+        store = Path(self.sweep.configuration(self.sweep.reference, self.sweep.seeds[0], self.more).tasks.store)
+        rows = {
+            name: self.parts.row(name, found, list(self.tasks.values()), store, 0)
+            for name, found in self.episodes.items()
+        }
+        extra: dict[str, Any] = {
+            "about": self.sweep.about,
+            "seeds": list(self.sweep.seeds),
+            "by_seed": self.by_seed,
+            "training": {name: _means(found) for name, found in self.training.items()},
+            "errors": self.errors,
+        }
+        differences = self.differences(rows)
+        write_results(self.folder / RESULTS, rows, seed=0, command=self.command, differences=differences, extra=extra)
+        return rows
+
+    def differences(self, rows: dict[str, Row]) -> list[Difference]:
+        """Of each row to the reference's last measured one, intervals clustered by task."""
+        last = self.sweep.measure[-1]
+        name = self.sweep.reference if len(self.sweep.measure) == 1 else f"{self.sweep.reference}: {last}"
+        if name not in rows:
+            return []
+        return [paired_difference(row, rows[name], seed=0) for key, row in rows.items() if key != name]
+
+
+def _settings(config: Config) -> Config:
+    """Without the paths, which a run keeps absolute."""
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"path": Path(config.model.path).name}),
+            "tasks": config.tasks.model_copy(update={"store": Path(config.tasks.store).name}),
+        }
+    )
+
+
+def _figures(run: RunDir, names: Sequence[str]) -> dict[str, float]:
+    """Means over the steps of RL, and the episodes that training played."""
+    lines = [line for line in run.metrics() if line["stage"] == "rl"]
+    found = {"rollouts": float(len(run.query("stage IN ('rft', 'rl')")))}
+    for name in names:
+        if values := [float(line[name]) for line in lines if name in line]:
+            found[name] = sum(values) / len(values)
+    return found
+
+
+def _means(found: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Over seeds, with the interval where there are several."""
+    names = dict.fromkeys(name for one in found for name in one)
+    made: dict[str, Any] = {}
+    for name in names:
+        values = [one[name] for one in found if name in one]
+        made[name] = {"mean": sum(values) / len(values), "by_seed": values}
+        if len(values) > 1:
+            made[name]["ci"] = list(mean_interval(values, seed=0))
+    return made

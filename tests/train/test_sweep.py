@@ -1,0 +1,169 @@
+"""Sweeps: what their files may say, the shipped ones, and a tiny one that is stopped, goes on, and makes one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_school import TASKS, carry_out, make_model
+
+from repodojo.core.errors import ConfigError, OutageError
+from repodojo.core.records import Score, Task, Trajectory
+from repodojo.evaluate.summary import Row, summarise
+from repodojo.evaluate.tables import read_rows
+from repodojo.tasks.store import TaskStore
+from repodojo.train.config import Config
+from repodojo.train.rundir import RunDir
+from repodojo.train.sweep import read
+from repodojo.train.sweeping import Parts, Sweeping
+from tiny_school import SETTINGS
+
+SWEEPS = Path(__file__).parents[2] / "recipes" / "sweeps"
+SHIPPED = sorted(p for p in SWEEPS.glob("*.toml") if not p.stem.endswith("-run"))
+
+
+def test_every_shipped_sweep_can_be_carried_out() -> None:
+    assert [p.stem for p in SHIPPED] == ["grpo-pp", "length-penalty", "outliers", "overlong", "stages"]
+    for file in SHIPPED:
+        sweep = read(file)
+        made: list[Config] = [sweep.configuration(name, 1, ["tasks.store=x"]) for name in sweep.variants]
+        assert len(sweep.seeds) == 3 and all(config.run.seed == 1 for config in made), file
+        assert len({config.model_dump_json() for config in made}) == len(made), file  # no two variants are one
+        assert f"recipes/sweeps/{file.name}" in file.read_text()
+    assert len(read(SWEEPS / "outliers.toml").variants) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('reference = "b"\n[variants]\na = []\n', "reference 'b' is no variant"),
+        ('reference = "a"\nsedes = [1]\n[variants]\na = []\n', "sedes"),
+        ('reference = "a"\nseeds = [1, 1]\n[variants]\na = []\n', "seed is named twice"),
+        ('reference = "a"\nmeasure = ["stage:x"]\n[variants]\na = []\n', "cannot measure"),
+        ('reference = "a"\nbaselines = ["nobody"]\n[variants]\na = []\n', "unknown baselines"),
+        ('reference = "a"\n[variants]\na = []\n"../b" = []\n', "folder name"),
+        ('reference = "a"\n[variants]\na = ["rl.stps=1"]\n', r"variant a: .*rl\.stps"),
+        ("reference = 1\n", "reference"),
+        ("[variants\n", "not TOML"),
+    ],
+)
+def test_what_a_sweep_cannot_say_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read(tmp_path / "s.toml")
+
+
+class Stopped(BaseException):
+    """Stands for a kill."""
+
+
+class Watching:
+    """Counts what is measured, and dies when a phase's name holds `until`."""
+
+    def __init__(self, until: str = "?") -> None:
+        self.until, self.done, self.phases = until, 0, [""]
+
+    def phase(self, name: str, total: int) -> None:
+        self.phases.append(name)
+        if self.until in name:
+            raise Stopped
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        self.done += done
+
+    def metrics(self, stage: str, step: int, values: Any) -> None:
+        pass
+
+
+def played(
+    config: Config, model: Path, tasks: Sequence[Task], policy: str, name: str, watcher: Any
+) -> list[Trajectory]:
+    """Three tries a task: one solves it, two where the learning rate is high."""
+    good = 1 + (config.rl.learning_rate > 5e-4)
+    watcher.advance(3 * len(tasks))
+    return [
+        Trajectory(f"{name}/{t.id}/{n}", t.id, t.id, "m", config.run.seed, (), "submit", Score(float(n < good)))
+        for t in tasks
+        for n in range(3)
+    ]
+
+
+def row(name: str, found: Sequence[Trajectory], tasks: Sequence[Task], store: Path, seed: int) -> Row:
+    return summarise(found, tasks, name=name, seed=seed)
+
+
+def fakes() -> Parts:
+    return Parts(lambda config: None, lambda config: TASKS, lambda run, watcher: carry_out(run), played, row)
+
+
+def test_a_sweep_over_seeds_that_was_stopped_goes_on_and_pairs_by_task(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    given = ["run.stages=rl", "run.trackers=jsonl", "monitor.enabled=false", "agent.max_turns=2", "rl.recipe=grpo"]
+    given += ["rl.steps=1", "rl.groups_per_step=2", "rollout.group_size=2", "eval.attempts=3", f"model.path={model}"]
+    given += ["agent.max_context=60", "rl.mismatch_alarm=9.0"]
+    text = (
+        f'reference = "a"\nseeds = [3, 4]\nset = {json.dumps(given)}\nmetrics = ["solve_rate"]\nbaselines = ["base"]\n'
+    )
+    (tmp_path / "s.toml").write_text(
+        text + '[variants]\na = ["rl.learning_rate=1e-4"]\nb = ["rl.learning_rate=1e-3"]\n'
+    )
+    sweep, out = read(tmp_path / "s.toml"), tmp_path / "out"
+    with pytest.raises(Stopped):
+        Sweeping(sweep, out, Watching("b seed-4: b"), parts=fakes()).play()  # trained and not yet measured
+    assert not (out / "results.json").exists()
+    again = Watching()
+    rows = Sweeping(sweep, out, again, parts=fakes()).play()
+    assert again.done == 3 * len(TASKS)  # only the last measuring was left
+    found = json.loads((out / "results.json").read_text())
+    assert set(rows) == {"base", "a", "b"} == set(read_rows(out / "results.json")) and not found["errors"]
+    assert rows["a"].pass1 == pytest.approx(1 / 3) and rows["b"].episodes == 2 * 3 * len(TASKS)
+    by_name = {d["better"]: d for d in found["differences"]}
+    assert by_name["b"]["value"] == pytest.approx(1 / 3) and by_name["b"]["tasks"] == len(TASKS)
+    assert by_name["base"]["value"] == 0 and by_name["b"]["worse"] == "a"
+    assert found["by_seed"]["b"] == pytest.approx({"3": 2 / 3, "4": 2 / 3})
+    assert found["training"]["a"]["rollouts"] == {"mean": 4.0, "by_seed": [4.0, 4.0], "ci": [4.0, 4.0]}
+    with pytest.raises(ConfigError, match="other settings"):
+        Sweeping(sweep, out, Watching(), ("rl.grad_clip=0.5",), parts=fakes()).play()
+
+
+def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('reference = "a"\n[variants]\na = []\nb = ["rl.steps=3"]\n')
+
+    def fails(run: RunDir, watcher: Any) -> Path:
+        if run.config.rl.steps == 3:
+            raise OutageError("no more processes")
+        return run.path
+
+    parts = replace(fakes(), train=fails)
+    sweeping = Sweeping(read(tmp_path / "s.toml"), tmp_path / "out", Watching(), parts=parts)
+    assert set(sweeping.play()) == {"a"} and "no more processes" in sweeping.errors["b/seed-0"]
+    assert "b/seed-0" in json.loads((tmp_path / "out" / "results.json").read_text())["errors"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_stopped_goes_on_and_makes_one_table(
+    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
+) -> None:
+    given = [s for s in SETTINGS if not s.startswith(("rft.", "rl.steps", "rl.groups", "rl.max_refills", "rollout.gr"))]
+    given += ["run.stages=rl", "rl.recipe=grpo", "rl.steps=1", "rl.groups_per_step=1", "rollout.group_size=2"]
+    given += ["eval.split=train", "eval.attempts=1", f"tasks.store={tiny_store.path}", f"model.path={tiny_model}"]
+    text = f'reference = "a"\nset = {json.dumps(given)}\nmetrics = ["solve_rate"]\n'
+    (tmp_path / "s.toml").write_text(text + '[variants]\na = []\nb = ["rl.learning_rate=1e-3"]\n')
+    sweep, out = read(tmp_path / "s.toml"), tmp_path / "out"
+    with pytest.raises(Stopped):
+        Sweeping(sweep, out, Watching("b seed-0: b")).play()  # b is trained and not yet measured
+    assert not (out / "results.json").exists()
+    again = Watching()
+    rows = Sweeping(sweep, out, again).play()
+    assert again.done == 2 and not any("reinforcement" in name for name in again.phases)  # only b's measuring was left
+    found = json.loads((out / "results.json").read_text())
+    assert set(rows) == {"a", "b"} == set(read_rows(out / "results.json")) and not found["errors"]
+    (d,) = found["differences"]
+    assert (d["better"], d["worse"], d["tasks"]) == ("b", "a", 2) and d["ci"][0] <= d["value"] <= d["ci"][1]
+    assert found["by_seed"]["b"].keys() == {"0"} and found["training"]["a"]["rollouts"]["mean"] == 2
+    with pytest.raises(ConfigError, match="other settings"):
+        Sweeping(sweep, out, Watching(), ("rl.grad_clip=0.5",)).play()
