@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from repodojo.agent.loop import AgentLimits, Played, play
 from repodojo.agent.policy import Policy
@@ -15,12 +16,15 @@ from repodojo.core.errors import OutageError
 from repodojo.core.protocols import ExecResult, Reward, Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.inference.chat import ChatFormat
-from repodojo.rollout.orders import Order
+from repodojo.rollout.orders import MODEL, Order
+
+if TYPE_CHECKING:
+    from repodojo.gateway.harness import Harness
 
 
 @dataclass
 class Stage:
-    """What an episode needs around it; one a worker."""
+    """What an episode needs around it; one a worker. With a `harness`, a command plays the model's episodes."""
 
     boxes: SandboxFactory
     reward: Reward
@@ -28,6 +32,7 @@ class Stage:
     tools: Toolset
     limits: AgentLimits
     memo: MutableMapping[tuple[str, str], ExecResult] | None = field(default_factory=dict)
+    harness: Harness | None = None
 
 
 async def run_order(
@@ -64,8 +69,11 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
     """The episode, and the base text of each file that it changed (for the diff that people read)."""
     box = await stage.boxes.create(task.environment)
     try:
-        actor = policy.actor(order.seed)
-        played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
+        if stage.harness and order.policy == MODEL:
+            played = await stage.harness.play(task, box, stage.limits, temperature=order.temperature, seed=order.seed)
+        else:
+            actor = policy.actor(order.seed)
+            played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
     finally:
         await box.close()
     base: dict[str, str] = {}
@@ -100,6 +108,8 @@ def _trajectory(order: Order, policy: str, played: Played, score: Score, base: M
         diff="".join(_diff(path, base.get(path, ""), changes[path] or "") for path in sorted(changes)),
         changes=changes,
         seconds=played.seconds,
+        labels=played.labels,
+        branches=tuple(played.branches),
     )
 
 

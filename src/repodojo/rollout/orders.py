@@ -27,7 +27,10 @@ class Order:
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker."""
+    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker.
+
+    command: of another agent than the built-in one, which then plays the model's episodes ("": the built-in one)
+    """
 
     store: str
     model: str
@@ -41,6 +44,7 @@ class PoolSettings:
     allow_unisolated: bool = False
     threads: int = 1
     kv_mb: int = 0
+    command: str = ""
 
 
 def seed_of(run_seed: int, *names: object) -> int:

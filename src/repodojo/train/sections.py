@@ -71,6 +71,7 @@ class Agent(Section):
     max_context: int = _at(1024, "tokens of the whole conversation", ge=16)
     max_seconds: float = _at(60.0, "wall-clock an episode (seconds)", gt=0)
     context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
+    command: str = _at("", "command that is the agent, instead of the built-in one (see docs/gateway.md)")
     memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +11,7 @@ from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.tools import default_tools
-from repodojo.core.errors import CheckpointError, TaskError
+from repodojo.core.errors import CheckpointError, ConfigError, TaskError
 from repodojo.core.protocols import Limits
 from repodojo.core.records import Split, Task
 from repodojo.inference.chat import ChatFormat
@@ -60,7 +61,19 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         kv_mb=config.rollout.kv_mb,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
+        command=_command(agent.command),
     )
+
+
+def _command(command: str) -> str:
+    """The command that is the agent, once it is known that it can be run; ConfigError where not."""
+    if command:
+        from repodojo.gateway.harness import split
+
+        if not importlib.util.find_spec("fastapi") or not importlib.util.find_spec("uvicorn"):
+            raise ConfigError("agent.command needs fastapi and uvicorn", way_out="pip install 'repodojo[serve]'")
+        split(command)
+    return command
 
 
 def rules(config: Config) -> Rules:
@@ -106,7 +119,10 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
             break
         box = await boxes.create(task.environment)  # lazy: reading alone makes no box
         listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
-        if len(chat.prompt(prompts.messages(task, listing), tools)) <= config.tasks.max_prompt_tokens:
+        if (
+            config.agent.command
+            or len(chat.prompt(prompts.messages(task, listing), tools)) <= config.tasks.max_prompt_tokens
+        ):
             kept.append(task)
     await boxes.close()
     if not kept:
