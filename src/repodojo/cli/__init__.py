@@ -16,6 +16,7 @@ VERBS = {
     "tasks": ("repodojo.cli.tasks", "app", "Make, list and check tasks."),
     "train": ("repodojo.cli.train", "train", "Train a model on a task set, or resume a run."),
     "eval": ("repodojo.cli.eval", "evaluate", "Measure a model or a scripted reference on tasks."),
+    "serve": ("repodojo.cli.serve", "serve", "Serve a model to other agents, and record their exact tokens."),
     "simulate": ("repodojo.cli.simulate", "simulate", "Say what a pipeline would do, on a virtual clock."),
     "audit": ("repodojo.cli.audit", "audit", "Attack the reward: every known way of being paid for nothing."),
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
