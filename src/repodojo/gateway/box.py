@@ -37,7 +37,7 @@ async def execute(session: Session, given: Command) -> dict[str, Any]:
         raise GatewayError("invalid", "a command cannot hold NUL", param="command")
     task = session.task
     visible = task is not None and given.command.strip() == task.visible_command != ""
-    argv = ("bash", "-c", given.command)
+    argv: tuple[str, ...] = ("bash", "-c", given.command)
     if visible and task and task.visible_tests:
         argv = (*RUNNER, *task.visible_tests)
     seconds = None if given.seconds is None else min(given.seconds, session.box_seconds)
