@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from repodojo.agent import prompts
@@ -38,6 +39,7 @@ async def lessons(store: TaskStore) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_an_agent_of_others_is_trained_and_measured(tmp_path: Path, tiny_store: TaskStore, tiny_model: Path) -> None:
     known = asyncio.run(lessons(tiny_store))
     (tmp_path / "known.json").write_text(json.dumps(known))

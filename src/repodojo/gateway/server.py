@@ -16,6 +16,7 @@ from repodojo.gateway.app import Routes
 from repodojo.gateway.registry import Gateway
 
 _BACKLOG = 4096
+_IDLE = 75  # seconds that an unused connection is kept: longer than clients keep theirs, who would find it closed
 _GRACE = 2  # seconds for answers in flight when the server stops
 
 
@@ -94,6 +95,7 @@ async def serving(gateway: Gateway, host: str = "127.0.0.1", port: int = 0) -> A
             log_level="critical",
             access_log=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=_IDLE,
             timeout_graceful_shutdown=_GRACE,
         )
         server = _Server(config)
