@@ -40,6 +40,8 @@ class Played:
     stop_reason: StopReason = "turns"
     changes: dict[str, bytes | None] = field(default_factory=dict)
     seconds: float = 0.0
+    branches: list[tuple[Turn, ...]] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 async def play(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,19 +74,20 @@ def assemble(groups: Sequence[Group], recipe: Recipe, version: int, critic: Valu
         credited = credit([m.trajectory for m in chosen], rewards_B, [m.group for m in chosen], recipe)
     trained = [i for i, turns in enumerate(credited) if any(turns) or not recipe.drop_zero_advantage]
     samples = tuple(
-        sample(
+        made
+        for i in trained
+        for made in samples_of(
             chosen[i].trajectory,
             credited[i],
             masked=chosen[i].masked,
             mask_format_errors=recipe.mask_format_errors,
             returns=returns[i],
         )
-        for i in trained
     )
     left = len({m.group for m in chosen})
     return Assembled(
         Batch(samples, version),
-        tuple(float(rewards_B[i]) for i in trained),
+        tuple(float(rewards_B[i]) for i in trained for _ in range(1 + len(chosen[i].trajectory.branches))),
         groups=left,
         groups_without_signal=len(groups) - left,
         without_score=len(everyone) - scored,
@@ -176,6 +177,25 @@ def _credit_turns(
         step_weight=recipe.gigpo_step_weight,
     )
     return [tuple(part.tolist()) for part in np.split(advantages, ends[:-1])]
+
+
+def samples_of(
+    trajectory: Trajectory,
+    advantage: float | Sequence[float] = 1.0,
+    *,
+    returns: Sequence[float] = (),
+    **masks: bool,
+) -> list[Sample]:
+    """A trajectory and its branches, each sampled token in one of them; see `sample`.
+
+    All carry the episode's advantage; where turns are credited one by one, branches carry the mean of them, and a
+    critic learns nothing from them: `returns` are of the trajectory's own turns.
+    """
+    given = (float(advantage),) if isinstance(advantage, int | float) else tuple(advantage)
+    mean = sum(given) / len(given)
+    branches = [replace(trajectory, turns=turns, branches=()) for turns in trajectory.branches]
+    main = sample(trajectory, given, returns=returns, **masks)
+    return [main, *(sample(branch, mean, **masks) for branch in branches)]
 
 
 def sample(

@@ -14,7 +14,8 @@ PolicyVersion = NewType("PolicyVersion", int)
 """Counts optimiser steps that were published; every sampled token carries the one that sampled it."""
 
 Split = Literal["train", "dev", "held-out"]
-StopReason = Literal["submit", "turns", "tokens", "context", "time", "format", "outage"]
+StopReason = Literal["submit", "turns", "tokens", "context", "time", "format", "exit", "outage"]
+"""How an episode ended; "exit": the command that is the agent ended with an error."""
 QUARANTINED = "Quarantined"
 """Begins the error of a score that the monitor withholds; the signs follow."""
 
@@ -192,6 +193,8 @@ class Trajectory:
     """One episode, from prompt to score.
 
     `changes` maps each changed path to its new text (None where it was deleted); `diff` is the same for readers.
+    `branches` are further sequences of the same episode (sub-agents, retries, rewritten contexts), each from its own
+    prompt on; a sampled token is an action in one of `turns` and `branches` alone.
     `timings`: "started" is when it began to play (Unix time), "grading" the seconds that its score took.
     """
 
@@ -208,6 +211,7 @@ class Trajectory:
     seconds: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    branches: tuple[tuple[Turn, ...], ...] = ()
 
     def token_ids(self) -> list[int]:
         """All tokens in order, prompt first (length N)."""

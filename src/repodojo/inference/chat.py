@@ -60,6 +60,22 @@ class ChatFormat:
         ids = self.encode(text)
         return ids[1:] if stopped and ids and ids[0] in self.stop_ids else ids
 
+    def continuation(self, messages: Sequence[Mapping[str, Any]], *, stopped: bool) -> list[int]:
+        """Like `observation`, for any messages after an assistant turn (in OpenAI's form, made harmless by the caller).
+
+        jinja2.TemplateError where the template refuses them.
+        """
+        call = {"type": "function", "function": {"name": "submit", "arguments": {}}}
+        before = [{"role": "user", "content": "u"}, {"role": "assistant", "content": _MARK, "tool_calls": [call]}]
+        text = str(
+            self.tokenizer.apply_chat_template(
+                [*before, *messages], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        )
+        after = text.split(_MARK, 1)[1]
+        ids = self.encode(after[after.find(str(self.tokenizer.eos_token)) :])
+        return ids[1:] if stopped and ids and ids[0] in self.stop_ids else ids
+
     def harmless(self, text: str) -> str:
         """Text of others without control tokens: a file that holds `<|im_end|>` must not end a turn.
 

@@ -35,6 +35,26 @@ def parse(text: str) -> list[RawCall | ToolFormatError]:
     return [_parse_block(block.strip()) for block in blocks]
 
 
+def split(text: str) -> tuple[str, list[RawCall], str]:
+    """An assistant turn as its text, its sound calls, and the kind of the first error; malformed calls stay text.
+
+    >>> split('I look.<tool_call>{"name": "ls"}</tool_call>')
+    ('I look.', [RawCall(name='ls', arguments={})], '')
+    """
+    calls: list[RawCall] = []
+    errors: list[str] = []
+
+    def take(match: re.Match[str]) -> str:
+        found = _parse_block(match[1].strip())
+        if isinstance(found, RawCall):
+            calls.append(found)
+            return ""
+        errors.append(found.kind)
+        return match[0]
+
+    return _BLOCK.sub(take, text), calls, (errors or [""])[0]
+
+
 def _parse_block(block: str) -> RawCall | ToolFormatError:
     try:
         data = json.loads(block)

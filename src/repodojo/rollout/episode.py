@@ -7,22 +7,26 @@ import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from repodojo.agent.editing import answer
 from repodojo.agent.loop import AgentLimits, Played, play
-from repodojo.agent.policy import Act, Policy, Replaying
+from repodojo.agent.policy import Act, Actor, Policy, Replaying
 from repodojo.agent.tools import Toolset
 from repodojo.core.editing import ANSWER, is_edit, unchanged
 from repodojo.core.errors import OutageError
 from repodojo.core.protocols import ExecResult, Reward, Sandbox, SandboxFactory
 from repodojo.core.records import REPLAYED_TURNS, Score, Task, Trajectory
 from repodojo.inference.chat import ChatFormat
-from repodojo.rollout.orders import Order
+from repodojo.rollout.orders import MODEL, Order
+
+if TYPE_CHECKING:
+    from repodojo.gateway.harness import Harness
 
 
 @dataclass
 class Stage:
-    """What an episode needs around it; one a worker."""
+    """What an episode needs around it; one a worker. With a `harness`, a command plays the model's episodes."""
 
     boxes: SandboxFactory
     reward: Reward
@@ -30,6 +34,7 @@ class Stage:
     tools: Toolset
     limits: AgentLimits
     memo: MutableMapping[tuple[str, str], ExecResult] | None = field(default_factory=dict)
+    harness: Harness | None = None
 
 
 async def run_order(
@@ -68,15 +73,11 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
         return await answer(task, policy.actor(order.seed), stage.chat, stage.limits), {ANSWER: unchanged(task)}
     box = await stage.boxes.create(task.environment)
     try:
-        actor = policy.actor(order.seed)
-        if order.opening:
-            stops = stage.chat.stop_ids
-            before = [
-                Act(o.text, o.token_ids, o.logprobs, o.versions, o.token_ids[-1:] != () and o.token_ids[-1] in stops)
-                for o in order.opening
-            ]
-            actor = Replaying(before, actor)
-        played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
+        if stage.harness and order.policy == MODEL:
+            played = await stage.harness.play(task, box, stage.limits, temperature=order.temperature, seed=order.seed)
+        else:
+            actor = _actor(policy, order, stage)
+            played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
     finally:
         await box.close()
     base: dict[str, str] = {}
@@ -97,6 +98,23 @@ async def _text(box: Sandbox, path: str) -> str:
         return ""
 
 
+def _actor(policy: Policy, order: Order, stage: Stage) -> Actor:
+    """Who acts: the policy, after the turns that the order gives, if any."""
+    actor = policy.actor(order.seed)
+    if not order.opening:
+        return actor
+    stops = stage.chat.stop_ids
+    before = [
+        Act(o.text, o.token_ids, o.logprobs, o.versions, o.token_ids[-1:] != () and o.token_ids[-1] in stops)
+        for o in order.opening
+    ]
+    return Replaying(before, actor)
+
+
+def _replayed(order: Order, played: Played) -> dict[str, str]:
+    return {REPLAYED_TURNS: str(min(len(order.opening), len(played.turns)))} if order.opening else {}
+
+
 def _trajectory(order: Order, policy: str, played: Played, score: Score, base: Mapping[str, str]) -> Trajectory:
     changes = {p: None if d is None else d.decode("utf-8", "replace") for p, d in played.changes.items()}
     return Trajectory(
@@ -111,7 +129,8 @@ def _trajectory(order: Order, policy: str, played: Played, score: Score, base: M
         diff="".join(_diff(path, base.get(path, ""), changes[path] or "") for path in sorted(changes)),
         changes=changes,
         seconds=played.seconds,
-        labels={REPLAYED_TURNS: str(min(len(order.opening), len(played.turns)))} if order.opening else {},
+        labels={**played.labels, **_replayed(order, played)},
+        branches=tuple(played.branches),
     )
 
 

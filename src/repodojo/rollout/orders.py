@@ -39,8 +39,11 @@ class Order:
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker; `attacker` pays
-    for exploits of the reward instead of the reward itself."""
+    """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker.
+
+    attacker: pay for exploits of the reward instead of the reward itself
+    command: of another agent than the built-in one, which then plays the model's episodes ("": the built-in one)
+    """
 
     store: str
     model: str
@@ -58,6 +61,7 @@ class PoolSettings:
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
     prepared_boxes: int = 0
     confidence: bool = False
+    command: str = ""
 
 
 def seed_of(run_seed: int, *names: object) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import shutil
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repodojo.agent import editing
 from repodojo.agent.policy import ModelPolicy, Policy
@@ -27,6 +28,9 @@ from repodojo.rollout.actions import Ticket
 from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
 from repodojo.sandbox.ahead import PreparedBoxes
+
+if TYPE_CHECKING:
+    from repodojo.gateway.harness import Harness
 
 REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
 
@@ -147,8 +151,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         loop.add_reader(self.connection.fileno(), self._receive, inbox.put_nowait)
-        self.outbox.put(("ready",))
+        others = contextlib.AsyncExitStack()
         try:
+            if self.settings.command:
+                self.stage.harness = await self._harness(others)
+            self.outbox.put(("ready",))
             while True:
                 message = await inbox.get()
                 if message[0] == "stop":
@@ -156,7 +163,20 @@ class Worker:
                 self._obey(message)
         finally:
             loop.remove_reader(self.connection.fileno())
-            await self._end()
+            await self._end(others)
+
+    async def _harness(self, others: contextlib.AsyncExitStack) -> Harness:
+        """A gateway to this worker's engine for the agent that is a command; it needs the [serve] extra."""
+        from repodojo.gateway.harness import Harness
+        from repodojo.gateway.registry import Bounds, Gateway
+        from repodojo.gateway.server import serving
+        from repodojo.gateway.session import Terms
+
+        s = self.settings
+        bounds = Bounds(sessions=2 * s.concurrency + 16)
+        gateway = Gateway(self.engine, self.chat, Terms(s.agent.max_context, training=True), bounds=bounds)
+        url = await others.enter_async_context(serving(gateway))
+        return Harness(gateway, url, s.command, s.box.seconds)
 
     def _receive(self, put: Callable[[tuple[Any, ...]], None]) -> None:
         try:
@@ -230,10 +250,11 @@ class Worker:
                 self.policies[key] = scripted(order.policy, self.chat, tries=tries)
         return self.policies[key]
 
-    async def _end(self) -> None:
+    async def _end(self, others: contextlib.AsyncExitStack) -> None:
         running = list(self.running.values())
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await others.aclose()
         await self.engine.aclose()
         await self.stage.boxes.close()

@@ -123,7 +123,9 @@ def _idle_throughout(config: Config, name: str) -> str:
 def _refuse_idle(config: Config, origins: Mapping[str, str]) -> None:
     if "rl" in config.run.stages:
         try:
-            recipe_of(config)
+            if recipe_of(config).advantage == "gigpo" and config.agent.command:
+                cause = "recipe credits turns, and an agent.command may have branches, whose turns cannot be compared"
+                raise ConfigError(cause, way_out="choose a recipe that credits whole episodes")
         except ConfigError as error:
             name = _part_at_fault(error.cause, origins)
             origin = origins.get(name, "default")

@@ -42,6 +42,11 @@ def _watches(config: Config, sign: str) -> bool:
 _UNWATCHED = 'monitor.signs lacks {}, or run.stages has no "rl", which alone is watched for it'
 
 RULES = (
+    Needs(
+        ("agent.context", "agent.memo_tests", "tasks.max_prompt_tokens"),
+        lambda c: not c.agent.command,
+        "agent.command makes its own prompts and runs its own commands",
+    ),
     Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
     Needs(("rl.*", "recipe.*"), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
     Needs(

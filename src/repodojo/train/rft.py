@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from repodojo.algorithms.batches import sample
+from repodojo.algorithms.batches import samples_of
 from repodojo.core.records import Sample, Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.orders import group_orders
@@ -57,7 +57,7 @@ def _imitate(training: Training) -> None:
     passed = [*(training.run.load(i) for i in ids), *freed]
     kept = list(_kept(sorted(passed, key=lambda t: t.id), config.rft.keep_per_task))
     masks = {"mask_format_errors": config.rft.mask_format_errors, "mask_tool_errors": config.rft.mask_tool_errors}
-    samples = [sample(t, **masks) for t in kept]
+    samples = [made for t in kept for made in samples_of(t, **masks)]
     batches = list(_batches(samples, config.rft, config.run.seed))
     settings = OptimizerSettings(
         learning_rate=config.rft.learning_rate,

@@ -77,6 +77,7 @@ class Agent(Section):
     max_seconds: float = _at(60.0, "wall-clock an episode (seconds)", gt=0)
     confidence: bool = _at(False, "submit takes the probability that the work is right (see recipe.confidence)")
     context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
+    command: str = _at("", "command that is the agent, instead of the built-in one (see docs/gateway.md)")
     memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
 
 

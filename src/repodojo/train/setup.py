@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         allow_unisolated=box.allow_unisolated,
         attacker=config.attacker.enabled,
         confidence=agent.confidence,
+        command=_command(agent.command),
     )
 
 
@@ -121,6 +123,17 @@ def box_limits(config: Config) -> Limits:
     """What a run's boxes may use."""
     box = config.sandbox
     return Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb)
+
+
+def _command(command: str) -> str:
+    """The command that is the agent, once it is known that it can be run; ConfigError where not."""
+    if command:
+        from repodojo.gateway.harness import split
+
+        if not importlib.util.find_spec("fastapi") or not importlib.util.find_spec("uvicorn"):
+            raise ConfigError("agent.command needs fastapi and uvicorn", way_out="pip install 'repodojo[serve]'")
+        split(command)
+    return command
 
 
 def rules(config: Config) -> Rules:
@@ -180,7 +193,8 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
             box = await boxes.create(task.environment)  # lazy: reading alone makes no box
             listing = await retrieve(box, task.focus)
         messages = prompts.messages(task, listing, system(config))
-        if len(chat.prompt(messages, () if is_edit(task) else tools)) <= config.tasks.max_prompt_tokens:
+        opening = chat.prompt(messages, () if is_edit(task) else tools)
+        if config.agent.command or len(opening) <= config.tasks.max_prompt_tokens:
             kept.append(task)
     await boxes.close()
     if not kept:

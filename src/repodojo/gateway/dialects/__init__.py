@@ -1,0 +1,1 @@
+"""The APIs that the gateway speaks: each reads a call, and writes answers, events and errors, in its own form."""

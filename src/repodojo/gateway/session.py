@@ -1,0 +1,260 @@
+"""One session: an agent's calls to the model, checked against its limits, answered, and kept as exact tokens."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+
+from repodojo.core.errors import OutageError
+from repodojo.core.protocols import Model, Sandbox
+from repodojo.core.records import Task, ToolCall, ToolResult
+from repodojo.gateway.asks import Ask, Call, Finish, GatewayError, Message, Reply, biasing
+from repodojo.gateway.tree import Node, Tree, chained
+from repodojo.gateway.writer import Order, Written, showable, write
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.toolcalls import split
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a session may do, and how it samples.
+
+    training: parameters that bias log-probs are left out with a warning, instead of refused
+    temperature, seed: of every call, whatever the client asks for (None: the client's temperature, else 1)
+    max_turns, max_tokens: calls, and sampled tokens a call (0: no bound);  max_context: tokens of prompt and answer
+    """
+
+    max_context: int
+    training: bool = False
+    temperature: float | None = None
+    seed: int = 0
+    max_turns: int = 0
+    max_tokens: int = 0
+    max_parallel: int = 16
+
+
+@dataclass(eq=False)
+class Session:
+    """`counts`: calls; extended, branched; unmatched (echoed turns that are not what was sampled there); stripped and
+    capped (calls with a parameter left out or lowered); aborted (calls whose client left).
+
+    outage: the first failure of the engine; an episode that met one has no score
+    box, task: where `/box/exec` runs commands (for `box_seconds` at most), and whose visible tests they may be
+    """
+
+    id: str
+    model: Model
+    chat: ChatFormat
+    terms: Terms
+    box: Sandbox | None = None
+    box_seconds: float = 60.0
+    task: Task | None = None
+    on_call: Callable[[Session, Node], None] | None = None
+    tree: Tree = field(default_factory=Tree)
+    counts: Counter[str] = field(default_factory=Counter)
+    stripped: set[str] = field(default_factory=set)
+    limit: str = ""
+    outage: OutageError | None = None
+    in_flight: int = 0
+    used: float = field(default_factory=time.monotonic)
+    answers: dict[str, tuple[Message, ...]] = field(default_factory=dict)
+    _lanes: list[str] = field(default_factory=list)
+    _busy: set[str] = field(default_factory=set)
+    _begun: int = 0
+
+    def prepare(self, ask: Ask) -> Exchange:
+        """The call, checked and rendered; GatewayError says what is wrong with it, before anything is sampled."""
+        if not ask.messages or ask.messages[-1].role == "assistant":
+            raise GatewayError("invalid", "the last message must be of the user or a tool", param="messages")
+        terms = self.terms
+        if terms.max_turns and self._begun >= terms.max_turns:
+            self.limit = self.limit or "turns"
+            raise GatewayError("permission", f"this session's {terms.max_turns} calls are used up")
+        if self.in_flight >= terms.max_parallel:
+            raise GatewayError("rate", f"{terms.max_parallel} calls of this session are in flight already")
+        warnings = self._unbiased(ask)
+        try:
+            chain = chained(ask.messages, ask.tools)
+            parent, covered = self.tree.find(chain, ask.messages)
+            observation = render(self.chat, ask, parent, covered)
+        except RecursionError:
+            raise GatewayError("invalid", "the messages are nested too deep", param="messages") from None
+        ids = [*(parent.ids() if parent else ()), *observation]
+        room = terms.max_context - len(ids)
+        if room <= 0:
+            self.limit = self.limit or "context"
+            cause = f"this model's maximum context length is {terms.max_context} tokens; your messages have {len(ids)}"
+            raise GatewayError("invalid", cause, param="messages", code="context_length_exceeded")
+        bounds = [b for b in (ask.max_tokens, terms.max_tokens, room) if b]
+        if ask.max_tokens and min(bounds) < ask.max_tokens:
+            self.counts["capped"] += 1
+            warnings.append(f"max_tokens lowered to {min(bounds)}")
+        self.counts["unmatched"] += sum(m.role == "assistant" for m in ask.messages[covered:])
+        self._begun += 1
+        self.used = time.monotonic()
+        return Exchange(self, ask, parent, chain[-1], tuple(observation), ids, min(bounds), warnings, self._begun - 1)
+
+    def _unbiased(self, ask: Ask) -> list[str]:
+        """Warnings for what training leaves out; GatewayError where nobody trains and the engine cannot do it."""
+        biased = biasing(ask.biased)
+        if self.terms.training:
+            given = [*biased, *(["temperature"] if ask.temperature not in (None, self.terms.temperature) else [])]
+            given += ["seed"] if ask.seed is not None else []
+            self.counts["stripped"] += bool(given)
+            self.stripped.update(given)
+            return [f"{name} left out: it would bias training" for name in given]
+        if biased:
+            name = next(iter(biased))
+            raise GatewayError("invalid", f"{name} is not supported: only temperature shapes sampling", param=name)
+        return []
+
+    def lane(self, parent: Node | None) -> str:
+        """The engine's conversation for a call: its parent's where nobody else goes on from there."""
+        lane = parent.lane if parent and not parent.children and parent.lane not in self._busy else ""
+        if not lane:
+            lane = f"{self.id}#{len(self._lanes)}"
+            self._lanes.append(lane)
+        self._busy.add(lane)
+        return lane
+
+    def leave(self, lane: str) -> None:
+        """The call of this lane is over."""
+        self._busy.discard(lane)
+
+    def ran(self, call: ToolCall, result: ToolResult) -> None:
+        """A command of the agent ran in the box: kept with the last answer, which is what it follows."""
+        if self.tree.nodes:
+            self.tree.nodes[-1].calls.append(call)
+            self.tree.nodes[-1].results.append(result)
+
+    def close(self) -> None:
+        """Free what the engine keeps."""
+        for lane in self._lanes:
+            self.model.release(lane)
+
+
+@dataclass(eq=False)
+class Exchange:
+    """One call being answered: iterate `pieces`, then read `reply`."""
+
+    session: Session
+    ask: Ask
+    parent: Node | None
+    chain: bytes
+    observation: tuple[int, ...]
+    ids: list[int]
+    max_tokens: int
+    warnings: list[str]
+    number: int
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    reply: Reply | None = None
+
+    async def pieces(self) -> AsyncIterator[str]:
+        """Text as it is sampled, tool calls left out; GatewayError where the engine fails."""
+        session, ask, asked = self.session, self.ask, time.monotonic()
+        session.in_flight += 1
+        lane = session.lane(self.parent)
+        shown = ""
+        written = Written()
+        try:
+            async for written in write(session.model, session.chat, self._order(lane)):
+                if ask.stream:
+                    safe = showable(written.text, ask.stop, calls=bool(ask.tools))
+                    if len(safe) > len(shown):
+                        yield safe[len(shown) :]
+                        shown = safe
+            self._finish(written, lane, time.monotonic() - asked)
+        except OutageError as error:
+            session.outage = session.outage or error
+            raise GatewayError("api", error.cause) from error
+        finally:
+            session.counts["aborted"] += self.reply is None
+            session.in_flight -= 1
+            session.leave(lane)
+        assert self.reply is not None
+        rest = self.reply.message.content[len(shown) :]
+        if rest:
+            yield rest
+
+    async def answer(self) -> Reply:
+        """The whole reply at once."""
+        async for _ in self.pieces():
+            pass
+        assert self.reply is not None
+        return self.reply
+
+    def _order(self, lane: str) -> Order:
+        ask, terms = self.ask, self.session.terms
+        temperature = terms.temperature if terms.temperature is not None else ask.temperature
+        seed = terms.seed if terms.training or ask.seed is None else ask.seed
+        return Order(
+            self.ids,
+            self.max_tokens,
+            1.0 if temperature is None else temperature,
+            (seed * 1009 + self.number) % (1 << 62),
+            lane,
+            ask.stop,
+            ask.one_call and bool(ask.tools),
+            ask.stream,
+        )
+
+    def _finish(self, written: Written, lane: str, seconds: float) -> None:
+        session, chat = self.session, self.session.chat
+        content, calls, error = split(written.text) if self.ask.tools else (written.text, [], "")
+        named = tuple(Call(f"call_{secrets.token_hex(12)}", c.name, c.arguments) for c in calls)
+        message = Message("assistant", content, named)
+        stopped = bool(written.tokens) and written.tokens[-1] in chat.stop_ids
+        node = Node(
+            *(self.id, self.parent, self.observation, written.completion(), message, chat.decode(written.tokens)),
+            *(lane, stopped, error, seconds),
+        )
+        branch = session.tree.add(node, self.chain)
+        session.counts.update(calls=1, extended=self.parent is not None, branched=branch)
+        finish: Finish = "tool_calls" if named and written.finish == "stop" else written.finish
+        tokens = [(chat.decode([i]), p) for i, p in zip(written.tokens, written.logprobs, strict=True)]
+        self.reply = Reply(
+            *(self.id, message, finish, len(self.ids), len(written.tokens)),
+            cached_tokens=len(self.ids) - len(self.observation),
+            stop=written.stop,
+            tokens=tuple(tokens) if self.ask.logprobs else (),
+        )
+        if session.on_call:
+            session.on_call(session, node)
+
+
+def render(chat: ChatFormat, ask: Ask, parent: Node | None, covered: int) -> list[int]:
+    """Tokens of the messages that no earlier call covers, up to where the assistant begins to write."""
+    messages = [_template_form(chat, message) for message in ask.messages[covered:]]
+    try:
+        if parent is None:
+            return chat.prompt(messages, [harmless(chat, tool) for tool in ask.tools])
+        return chat.continuation(messages, stopped=parent.stopped)
+    except (jinja2.TemplateError, TypeError, UnicodeError) as error:
+        raise GatewayError("invalid", f"the chat template refuses these messages: {error}", param="messages") from None
+
+
+def _template_form(chat: ChatFormat, message: Message) -> dict[str, Any]:
+    form: dict[str, Any] = {"role": message.role, "content": chat.harmless(message.content)}
+    if message.calls:
+        form["tool_calls"] = [
+            {"type": "function", "function": {"name": chat.harmless(c.name), "arguments": harmless(chat, c.arguments)}}
+            for c in message.calls
+        ]
+    return form
+
+
+def harmless(chat: ChatFormat, value: Any) -> Any:
+    """JSON of others without control tokens in any of its texts."""
+    if isinstance(value, str):
+        return chat.harmless(value)
+    if isinstance(value, Mapping):
+        return {chat.harmless(str(key)): harmless(chat, item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [harmless(chat, item) for item in value]
+    return value
