@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,8 +184,10 @@ def samples_of(
     trajectory: Trajectory,
     advantage: float | Sequence[float] = 1.0,
     *,
+    masked: bool = False,
+    mask_format_errors: bool = False,
+    mask_tool_errors: bool = False,
     returns: Sequence[float] = (),
-    **masks: bool,
 ) -> list[Sample]:
     """A trajectory and its branches, each sampled token in one of them; see `sample`.
 
@@ -194,8 +197,9 @@ def samples_of(
     given = (float(advantage),) if isinstance(advantage, int | float) else tuple(advantage)
     mean = sum(given) / len(given)
     branches = [replace(trajectory, turns=turns, branches=()) for turns in trajectory.branches]
-    main = sample(trajectory, given, returns=returns, **masks)
-    return [main, *(sample(branch, mean, **masks) for branch in branches)]
+    cut = partial(sample, masked=masked, mask_format_errors=mask_format_errors, mask_tool_errors=mask_tool_errors)
+    main = cut(trajectory, given, returns=returns)
+    return [main, *(cut(branch, mean) for branch in branches)]
 
 
 def sample(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from repodojo.core.errors import EngineError
 from repodojo.core.protocols import Completion, Model, SamplingParams
@@ -41,7 +42,7 @@ class Written:
 
     def completion(self) -> Completion:
         """As an engine would have given it."""
-        ended = "length" if self.finish == "length" else "stop"
+        ended: Literal["length", "stop"] = "length" if self.finish == "length" else "stop"
         return Completion(tuple(self.tokens), tuple(self.logprobs), tuple(self.versions), ended)
 
 

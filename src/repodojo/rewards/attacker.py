@@ -47,7 +47,7 @@ class HeldOut:
         self.factory = factory
         self._tests = TestReward(factory)
         self._witness = Witness(factory, salt=SALT)
-        self._docstrings = Docstrings()
+        self._docstrings = Docstrings(factory)
 
     async def solved(self, task: Task, changes: Changes) -> bool | None:
         """Whether the tests pass, and the function answers unseen calls as sound code does."""

@@ -78,4 +78,5 @@ def _fields(sample: Sample) -> list[Any]:
 
 
 def _sample(fields: Sequence[Any]) -> Sample:
-    return Sample(*(tuple(v) if isinstance(v, list) else v for v in fields))
+    values: list[Any] = [tuple(v) if isinstance(v, list) else v for v in fields]
+    return Sample(*values)

@@ -56,8 +56,8 @@ def _imitate(training: Training) -> None:
     freed = [t for t in released_episodes(training.run, "rft") if t.score.solved]
     passed = [*(training.run.load(i) for i in ids), *freed]
     kept = list(_kept(sorted(passed, key=lambda t: t.id), config.rft.keep_per_task))
-    masks = {"mask_format_errors": config.rft.mask_format_errors, "mask_tool_errors": config.rft.mask_tool_errors}
-    samples = [made for t in kept for made in samples_of(t, **masks)]
+    errors, refused = config.rft.mask_format_errors, config.rft.mask_tool_errors
+    samples = [made for t in kept for made in samples_of(t, mask_format_errors=errors, mask_tool_errors=refused)]
     batches = list(_batches(samples, config.rft, config.run.seed))
     settings = OptimizerSettings(
         learning_rate=config.rft.learning_rate,

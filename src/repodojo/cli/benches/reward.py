@@ -106,7 +106,7 @@ async def _runs(boxes: SandboxFactory, task: Task, gold: Changes, timed: Any) ->
 async def _texts(boxes: SandboxFactory, task: Task) -> dict[str, str]:
     box = await boxes.create(task.environment)
     try:
-        return await Docstrings().of(task, (*task.grader.fail_to_pass, *task.grader.pass_to_pass), box)
+        return await Docstrings(boxes).of(task, (*task.grader.fail_to_pass, *task.grader.pass_to_pass), box)
     finally:
         await box.close()
 

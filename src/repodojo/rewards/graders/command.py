@@ -46,7 +46,7 @@ class CommandReward:
         self.factory = factory
         self.cache = cache or VerdictCache()
         self.witness = Witness(factory)
-        self._docstrings = Docstrings()
+        self._docstrings = Docstrings(factory)
 
     async def score(self, task: Task, changes: Changes, trajectory: Trajectory | None) -> Score:
         """Grade `changes`. GradingError for a grader that lacks what its kind needs."""
