@@ -118,6 +118,8 @@ def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> Non
         (["run.wandb_project=mine"], "run.wandb_project"),
         (["rl.minibatches=1", "rl.clip_high=0.3"], "rl.clip_high"),
         (["rl.recipe=grpo", "rl.max_refills=1"], "rl.max_refills"),
+        (["agent.memory=notes.db"], "agent.memory"),
+        (["agent.tool_chars={definition = 900}"], "agent.tool_chars"),
         (["reward.gates={style = 0.5}"], "reward.gates"),
         (["reward.weights={style = 0.1}", "reward.cap=0.3"], "reward.cap"),
         (["monitor.enabled=false", "monitor.jump=0.2"], "monitor.jump"),
@@ -137,6 +139,7 @@ def test_an_idle_setting_is_refused_even_at_its_default(overrides: list[str], id
 
 
 def test_the_condition_makes_an_idle_setting_welcome() -> None:
+    assert load(None, ["agent.sources=graph", "agent.tool_chars={definition = 900}"]).agent.sources == ("graph",)
     trackers = "run.trackers=jsonl,wandb"
     assert load(None, [trackers, "run.wandb_project=mine"]).run.wandb_project == "mine"
     assert load(None, ["rl.minibatches=1", "rollout.max_staleness=1", "rl.clip_high=0.3"]).rl.clip_high == 0.3
@@ -147,6 +150,7 @@ NEEDED = {
     "rollout.take": ["rollout.max_staleness=1"],
     "rollout.publish": ["rollout.max_staleness=1"],
     "rollout.finish": ["rollout.redundancy=1"],
+    "agent.memory": ["agent.sources=memory"],
     "reward.gates": ["reward.weights={style = 0.1}"],
     "reward.cap": ["reward.weights={style = 0.2, size = 0.2}"],
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],

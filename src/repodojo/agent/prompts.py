@@ -8,17 +8,28 @@ from repodojo.core.records import Task
 SYSTEM = "Mend the bug with the tools, run the tests, then submit."
 
 
-def messages(task: Task, listing: Listing | None) -> list[dict[str, str]]:
-    """The opening of the conversation."""
+def messages(task: Task, listing: Listing | None, notes: str = "") -> list[dict[str, str]]:
+    """The opening of the conversation; `notes` come last, so that the issue keeps its place."""
     parts = [task.instruction.rstrip()]
     if task.interface:
         parts.append(task.interface.rstrip())
     if listing is not None:
         head = "" if listing.view.path in task.instruction else f"{listing.view.path}:\n"
         parts.append(f"{head}```python\n{listing.text}\n```")
+    if notes:
+        parts.append(notes)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(parts)}]
 
 
 def format_error(kind: str, text: str) -> str:
     """What the model reads after a malformed call."""
     return f"format error ({kind}): {text}"
+
+
+def budget(used: int, most: int, turns: int) -> str:
+    """What is left, said with the last output of a turn; `used` counts tokens before that output.
+
+    >>> budget(812, 1024, 3)
+    '[context: 812 of 1024 tokens used; turns left: 3]'
+    """
+    return f"[context: {used} of {most} tokens used; turns left: {turns}]"

@@ -127,12 +127,16 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool answered. `error` names the kind of failure ("" where it succeeded), `seconds` is wall-clock."""
+    """What a tool answered. `error` names the kind of failure ("" where it succeeded), `seconds` is wall-clock.
+
+    `started` counts from when the turn's first call began: calls overlap where one started before another was over.
+    """
 
     output: str
     error: str = ""
     seconds: float = 0.0
     tests_run: bool = False
+    started: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from repodojo.agent.loop import AgentLimits, Played, play
+from repodojo.agent.mcp.client import equipped
 from repodojo.agent.policy import Policy
 from repodojo.agent.tools import Toolset
 from repodojo.core.errors import OutageError
@@ -65,7 +66,11 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
     box = await stage.boxes.create(task.environment)
     try:
         actor = policy.actor(order.seed)
-        played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
+        name = (order.id, order.group_id)
+        async with equipped(stage.tools, box) as tools:
+            played = await play(
+                task, actor, box, stage.chat, tools=tools, limits=stage.limits, memo=stage.memo, name=name
+            )
     finally:
         await box.close()
     base: dict[str, str] = {}

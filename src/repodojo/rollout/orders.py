@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
 from repodojo.rewards.formula import Formula
@@ -35,7 +36,7 @@ class PoolSettings:
     agent: AgentLimits = field(default_factory=AgentLimits)
     box: Limits = field(default_factory=Limits)
     reward: Formula = field(default_factory=Formula)
-    observation_chars: int = 400
+    kit: Kit = field(default_factory=lambda: Kit(observation_chars=400))
     concurrency: int = 64
     memo_tests: bool = True
     allow_unisolated: bool = False

@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from repodojo.agent.kit import toolset
 from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.scripted.scripts import scripted
-from repodojo.agent.tools import default_tools
 from repodojo.core.errors import RepodojoError
 from repodojo.core.recent import Recent
 from repodojo.core.records import Task
@@ -127,7 +127,7 @@ class Worker:
         boxes = LocalFactory(store, limits=s.box, allow_unisolated=s.allow_unisolated)
         reward = composed(TestReward(boxes, cache=VerdictCache()), boxes, s.reward)
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
-        return Stage(boxes, reward, self.chat, default_tools(s.observation_chars), s.agent, memo)
+        return Stage(boxes, reward, self.chat, toolset(s.kit), s.agent, memo)
 
     async def serve(self) -> None:
         """Until told to stop, or until the parent is gone."""

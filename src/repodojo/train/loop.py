@@ -42,7 +42,8 @@ class Training:
 
     def __init__(self, run: RunDir, watcher: Watcher) -> None:
         self.run, self.config, self.watcher = run, run.config, watcher
-        self.tasks: list[Task] = asyncio.run(setup.fitting(run.config, run.config.tasks.split, run.config.tasks.limit))
+        tasks = run.config.tasks
+        self.tasks: list[Task] = asyncio.run(setup.fitting(run.config, tasks.split, tasks.limit, writes=True))
         ids = [task.id for task in self.tasks]
         state = run.state
         self.cursor = (
@@ -52,7 +53,7 @@ class Training:
         self.in_flight: dict[str, Draw] = {}
         self.model = run.latest_checkpoint() or setup.model_path(run.config)
         self.guard = Guard(run, self.tasks)
-        self.pool: WorkerPool = setup.open_pool(run.config, self.model)
+        self.pool: WorkerPool = setup.open_pool(run.config, self.model, writes=True)
         self.trackers = open_trackers(run)
 
     def __enter__(self) -> Training:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
+from repodojo.agent.kit import Kit, toolset
 from repodojo.agent.loop import AgentLimits
-from repodojo.agent.tools import default_tools
+from repodojo.agent.mcp.client import equipped
 from repodojo.core.errors import CheckpointError, TaskError
 from repodojo.core.protocols import Limits
 from repodojo.core.records import Split, Task
@@ -22,8 +24,6 @@ from repodojo.rollout.rules import Rules
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
 from repodojo.train.config import Config
-
-OBSERVATION_CHARS = 400
 
 
 def base_path() -> Path:
@@ -45,22 +45,37 @@ def check(config: Config) -> None:
     TaskStore(Path(config.tasks.store))
 
 
-def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
-    """The settings of a run's workers."""
+def pool_settings(config: Config, model: Path | None = None, *, writes: bool = False) -> PoolSettings:
+    """The settings of a run's workers; those of training leave notes (see `kit`), those that measure do not."""
     agent, box = config.agent, config.sandbox
     return PoolSettings(
         store=config.tasks.store,
         model=str(model or model_path(config)),
         dtype=config.model.dtype,
-        agent=AgentLimits(agent.max_turns, agent.max_tokens, agent.max_context, agent.max_seconds, agent.context),
+        agent=AgentLimits(
+            agent.max_turns,
+            agent.max_tokens,
+            agent.max_context,
+            agent.max_seconds,
+            agent.context,
+            agent.parallel_calls,
+            agent.show_budget,
+        ),
         box=Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb),
         reward=formula(config),
-        observation_chars=OBSERVATION_CHARS,
+        kit=kit(config, writes=writes),
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
         kv_mb=config.rollout.kv_mb,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
     )
+
+
+def kit(config: Config, *, writes: bool = False) -> Kit:
+    """The agent's tools and its knowledge of the project; `writes` lets it leave notes there."""
+    agent = config.agent
+    memory = agent.memory or str(Path(config.run.dir) / "memory.db")
+    return Kit(agent.sources, agent.observation_chars, agent.tool_chars, memory, writes, agent.mcp, agent.keep_rest)
 
 
 def rules(config: Config) -> Rules:
@@ -82,12 +97,12 @@ def formula(config: Config) -> Formula:
     return Formula(r.weights, r.gates, r.cap, r.partial, r.partial_cap, r.checks)
 
 
-def open_pool(config: Config, model: Path | None = None) -> WorkerPool:
+def open_pool(config: Config, model: Path | None = None, *, writes: bool = False) -> WorkerPool:
     """Workers that are not started yet."""
-    return WorkerPool(pool_settings(config, model), config.rollout.workers, rules(config))
+    return WorkerPool(pool_settings(config, model, writes=writes), config.rollout.workers, rules(config))
 
 
-async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
+async def fitting(config: Config, split: Split, limit: int = 0, *, writes: bool = False) -> list[Task]:
     """Tasks of a split whose opening fits `tasks.max_prompt_tokens`, at most `limit` (0: all of them).
 
     A limit takes a sample over all packages, the same for every seed: ids are digests, so their order is by chance.
@@ -96,7 +111,8 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
     store = Path(config.tasks.store)
     chat = ChatFormat.load(model_path(config))
     boxes = LocalFactory(store, allow_unisolated=config.sandbox.allow_unisolated)
-    tools = default_tools(OBSERVATION_CHARS).schemas()
+    tools = toolset(kit(config, writes=writes))
+    schemas: list[dict[str, Any]] = []
     kept: list[Task] = []
     tasks: Sequence[Task] = TaskStore(store).tasks(split)
     if limit:
@@ -106,7 +122,10 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
             break
         box = await boxes.create(task.environment)  # lazy: reading alone makes no box
         listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
-        if len(chat.prompt(prompts.messages(task, listing), tools)) <= config.tasks.max_prompt_tokens:
+        if not schemas:  # what servers offer is the same for every task
+            async with equipped(tools, box) as all_tools:
+                schemas = all_tools.schemas()
+        if len(chat.prompt(prompts.messages(task, listing), schemas)) <= config.tasks.max_prompt_tokens:
             kept.append(task)
     await boxes.close()
     if not kept:

@@ -93,13 +93,13 @@ def _definitions(found: Sequence[tuple[str, Any, str, list[Any]]], rows: Sequenc
         above, _, name = written.rpartition(".")
         outer = ".".join(part for part in (open_[-1][1] if open_ else "", owner, above) if part)
         in_class = bool(owner or above) or (bool(open_) and open_[-1][2] in _CLASSES)
-        kind = "method" if kind == "function" and in_class else kind
-        if kind != "variable":
-            open_.append((node.end_byte, f"{outer}.{name}" if outer else name, kind))
-        if kind != _SCOPE:
+        called = "method" if kind == "function" and in_class else kind
+        if called != "variable":
+            open_.append((node.end_byte, f"{outer}.{name}" if outer else name, called))
+        if called != _SCOPE:
             first, last = node.start_point[0] + 1, max(node.end_point[0] + (node.end_point[1] > 0), 1)
             signature = rows[names[0].start_point[0]].decode("utf-8", "replace").strip()[:160]
-            made.append(Definition(name, kind, first, max(first, last), outer, signature))
+            made.append(Definition(name, called, first, max(first, last), outer, signature))
     return tuple(made)
 
 
