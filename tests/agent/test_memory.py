@@ -46,6 +46,11 @@ def test_notes_go_from_training_to_others_and_never_out_of_a_held_out_split() ->
     assert allowed == {(s, s) for s in splits} | {("train", "dev"), ("train", "held-out")}
 
 
+def test_without_a_reference_nothing_crosses() -> None:
+    blind = replace(task("reader", "held-out"), gold=None)
+    assert not readable(note(), blind) and readable(note(), replace(task("reader"), gold=None))
+
+
 def test_no_task_reads_its_own_notes_and_no_repository_anothers() -> None:
     assert not readable(note(), task("writer"))
     assert not readable(note(), task("reader", repo="other"))

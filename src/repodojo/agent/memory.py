@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS shown (group_id TEXT PRIMARY KEY, ids TEXT NOT NULL);
 
 @dataclass(frozen=True)
 class Note:
-    """A note and where it came from. `version` is the policy's; `clean` says that it quotes no answer of its task."""
+    """A note and where it came from. `version` is the policy's; `clean`: it is known to quote no answer of its task."""
 
     repo: str
     split: str
@@ -79,6 +79,8 @@ def readable(note: Note, task: Task) -> bool:
     """Whether an episode of `task` may be shown `note`."""
     crosses = note.split != task.source.split
     if note.repo != repository(task) or note.task_id == task.id or (crosses and note.split != "train"):
+        return False
+    if crosses and task.gold is None:  # whether it quotes the answer cannot be told
         return False
     return note.clean and not quotes(f"{note.text} {note.about}", task)
 

@@ -171,7 +171,8 @@ async def exec_together(box: Sandbox, asked: Sequence[_Asked]) -> list[ExecResul
     )
     if result.ended != "exit" or result.exit_code:
         return None
-    found, rest = [], result.output
+    found: list[ExecResult] = []
+    rest = result.output
     for _ in asked:
         head, _, rest = rest.partition(b"\n")
         numbers = head.split()

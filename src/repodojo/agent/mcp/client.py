@@ -81,7 +81,8 @@ async def _target(server: McpServer, box: Sandbox, stack: AsyncExitStack) -> Any
 
 
 async def _listed(client: Any) -> list[Any]:
-    found, cursor = [], None
+    found: list[Any] = []
+    cursor: str | None = None
     while True:
         page = await client.list_tools(cursor=cursor)
         found += page.tools
