@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repodojo.agent.kit import Kit, toolset
@@ -171,6 +171,7 @@ async def test_an_outage_passes_through_as_itself() -> None:
 
 
 @given(st.lists(st.binary(max_size=40), min_size=2, max_size=5))
+@settings(max_examples=20)  # each starts a shell
 def test_outputs_come_back_byte_for_byte(outputs: list[bytes]) -> None:
     escaped = ["".join(f"\\x{byte:02x}" for byte in data) for data in outputs]
     done = subprocess.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from repodojo.agent.graph.facts import Definition
@@ -49,8 +49,8 @@ def definitions(graph: Graph, symbol: str) -> list[Place]:
         Place(where, d)
         for where in graph.defining(last)
         if not path or _ends(where, path)
-        for d in _defined(graph, where)
-        if d.name == last and f".{d.qualified}".endswith(f".{name}")
+        for d in _named(graph, where, last)
+        if f".{d.qualified}".endswith(f".{name}")
     ]
 
 
@@ -88,24 +88,35 @@ def neighbours(graph: Graph, symbol: str) -> Neighbours:
     name = symbol.rpartition("::")[2].rpartition(".")[2]
     uses = references(graph, name) if places else []
     callers = (f"{use.path}::{use.within}" if use.within else use.path for use in uses if use.is_call)
-    callees = (found for place in places for found in _callees(graph, place))
+    imported: dict[str, set[str]] = {}
+    known: dict[str, list[Place]] = {}
+    callees = (found for place in places for found in _callees(graph, place, imported, known))
     return Neighbours(tuple(dict.fromkeys(callers)), tuple(dict.fromkeys(callees)))
 
 
-def _callees(graph: Graph, place: Place) -> list[str]:
+def _callees(graph: Graph, place: Place, imported: dict[str, set[str]], known: dict[str, list[Place]]) -> list[str]:
+    """What a definition calls; `imported` and `known` remember the files and names of one question."""
     facts, d = graph.facts(place.path), place.definition
-    calls = sorted({name for name, line in facts.calls if d.first <= line <= d.last}) if facts else []
-    return [f"{best.path}::{best.definition.qualified}" for name in calls for best in nearest(graph, name, place.path)]
+    found: list[str] = []
+    for name in sorted({name for name, line in facts.calls if d.first <= line <= d.last}) if facts else ():
+        if name not in known:
+            known[name] = definitions(graph, name)
+        if len(known[name]) > 1 and place.path not in imported:
+            imported[place.path] = set(imports_of(graph, place.path))
+        best = nearest(known[name], place.path, imported.get(place.path, set()))
+        found += [f"{item.path}::{item.definition.qualified}" for item in best]
+    return found
 
 
-def nearest(graph: Graph, name: str, path: str) -> Sequence[Place]:
+def nearest(places: Sequence[Place], path: str, imported: Container[str]) -> Sequence[Place]:
     """What a name most likely means in a file: its own definition, else one that it imports, else any."""
-    places = definitions(graph, name)
     own = [place for place in places if place.path == path]
-    if own or len(places) < 2:
-        return own or places
-    imported = set(imports_of(graph, path))
-    return [place for place in places if place.path in imported] or places
+    return own or [place for place in places if place.path in imported] or places
+
+
+def _named(graph: Graph, path: str, name: str) -> tuple[Definition, ...]:
+    facts = graph.facts(path)
+    return facts.named.get(name, ()) if facts else ()
 
 
 def _defined(graph: Graph, path: str) -> tuple[Definition, ...]:

@@ -29,14 +29,15 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One file: `uses` maps a name to the lines it stands on, `calls` are (name, line), `imports` as written.
+    """One file. `named` files definitions by name, `uses` maps a name to its lines, `calls` are (name, line).
 
-    `broken` says that the parser met errors; what it could read is there all the same.
+    `imports` are modules as written. `broken`: the parser met errors, and what it could read is there all the same.
     """
 
     language: str
     lines: int = 0
     definitions: tuple[Definition, ...] = ()
+    named: Mapping[str, tuple[Definition, ...]] = field(default_factory=dict)
     uses: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     calls: tuple[tuple[str, int], ...] = ()
     imports: tuple[str, ...] = ()

@@ -58,11 +58,16 @@ def parse(language: str, data: bytes) -> Facts:
             for name, nodes in match.items():
                 captures[name] += nodes
     rows = data.split(b"\n")
+    definitions = _definitions(found, rows)
+    named: dict[str, list[Definition]] = defaultdict(list)
+    for definition in definitions:
+        named[definition.name].append(definition)
     own = {(node.start_byte, node.end_byte) for item in found for node in item[3]}
     return Facts(
         language=language,
         lines=len(rows) - (not rows[-1]),
-        definitions=_definitions(found, rows),
+        definitions=definitions,
+        named={name: tuple(same) for name, same in named.items()},
         uses=_uses(captures["use"], own, data),
         calls=tuple(sorted({(_text(node, data), node.start_point[0] + 1) for node in captures["call"]})),
         imports=_imports(captures, data),

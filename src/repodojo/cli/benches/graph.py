@@ -68,9 +68,13 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def _seconds(ask: Callable[[CodeGraph, str], object], graph: CodeGraph, symbol: str) -> float:
-    start = time.perf_counter()
-    ask(graph, symbol)
-    return time.perf_counter() - start
+    """The best of three, so that what else runs here counts less."""
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        ask(graph, symbol)
+        spent.append(time.perf_counter() - start)
+    return min(spent)
 
 
 def _copy(root: Path, least: int) -> int:
