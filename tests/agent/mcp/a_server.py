@@ -7,6 +7,7 @@ import os
 import sys
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 server = MCPServer("a", log_level="ERROR")
 kept: list[str] = []
@@ -35,7 +36,7 @@ async def sleep(seconds: float) -> str:
 @server.tool(structured_output=False)
 def fail() -> str:
     """Never works."""
-    raise ValueError("no luck")
+    raise ToolError("no luck")
 
 
 @server.tool(structured_output=False)
