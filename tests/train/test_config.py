@@ -121,6 +121,8 @@ def test_a_file_that_cannot_be_read_or_parsed_is_an_error(tmp_path: Path) -> Non
         (["rollout.max_staleness=1", "rollout.publish=drained", "rollout.kv_after_publish=keep"], "kv_after_publish"),
         (["run.stages=rft", "rollout.lent_threads=1"], "rollout.lent_threads"),
         (["rl.recipe=grpo", "rl.max_refills=1"], "rl.max_refills"),
+        (["agent.memory=notes.db"], "agent.memory"),
+        (["agent.tool_chars={definition = 900}"], "agent.tool_chars"),
         (["reward.gates={style = 0.5}"], "reward.gates"),
         (["reward.weights={style = 0.1}", "reward.cap=0.3"], "reward.cap"),
         (["reward.weights={style = 0.1}", "reward.tokens_target=900"], "reward.tokens_target"),
@@ -146,6 +148,7 @@ def test_an_idle_setting_is_refused_even_at_its_default(overrides: list[str], id
 
 
 def test_the_condition_makes_an_idle_setting_welcome() -> None:
+    assert load(None, ["agent.sources=graph", "agent.tool_chars={definition = 900}"]).agent.sources == ("graph",)
     trackers = "run.trackers=jsonl,wandb"
     assert load(None, [trackers, "run.wandb_project=mine"]).run.wandb_project == "mine"
     assert load(None, ["rl.minibatches=1", "rollout.max_staleness=1", "rl.clip_high=0.3"]).rl.clip_high == 0.3
@@ -162,6 +165,7 @@ NEEDED = {
     "replay.oldest": ["replay.capacity=9"],
     "replay.sharpness": ["replay.capacity=9"],
     "replay.decay": ["replay.capacity=9"],
+    "agent.memory": ["agent.sources=memory"],
     "reward.gates": ["reward.weights={style = 0.1}"],
     "reward.cap": ["reward.weights={style = 0.2, size = 0.2}"],
     "reward.tokens_target": ["reward.weights={tokens = 0.1}"],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
 from repodojo.agent.policy import Act, Actor, Moment
+from repodojo.agent.together import Ready, run_calls
 from repodojo.agent.tools import ToolContext, Toolset
 from repodojo.agent.tools.toolset import cut
 from repodojo.core.errors import ToolFormatError
@@ -30,6 +31,8 @@ class AgentLimits:
     max_seconds: float = 600.0
     context: str = "focus"
     system: str = prompts.SYSTEM
+    parallel_calls: int = 1
+    show_budget: bool = False
 
 
 @dataclass
@@ -53,10 +56,14 @@ async def play(
     tools: Toolset,
     limits: AgentLimits,
     memo: MutableMapping[tuple[str, str], ExecResult] | None = None,
+    name: tuple[str, str] = ("", ""),
 ) -> Played:
-    """Play one episode. Outages (OutageError) pass through; everything the agent does wrong is fed back to it."""
+    """Play one episode; `name` is its own and its group's.
+
+    Outages (OutageError) pass through; everything the agent does wrong is fed back to it.
+    """
     start = time.monotonic()
-    context = ToolContext(task, sandbox, memo)
+    context = ToolContext(task, sandbox, memo, episode=name[0], group=name[1])
     ids: list[int] = []
     played = Played()
     bad_turns = 0
@@ -64,7 +71,7 @@ async def play(
         listing = await retrieve(sandbox, task.focus) if limits.context == "focus" else None
         if listing is not None:
             context.view = listing.view
-        opening = prompts.messages(task, listing, limits.system)
+        opening = prompts.messages(task, listing, limits.system, tools.notes(context))
         observation = chat.prompt(opening, tools.schemas())
         texts = [message["content"] for message in opening]
         while True:
@@ -78,13 +85,17 @@ async def play(
             act = await actor.act(Moment(ids, texts, room))
             sampling = time.monotonic() - asked
             ids += act.token_ids
-            calls, results, error = await _carry_out(act, tools, context)
+            context.version = max(act.versions, default=context.version)
+            calls, results, error = await _carry_out(act, tools, context, limits.parallel_calls)
             played.turns.append(_turn(observation, act, calls, results, error, sampling))
             if context.submitted:
                 played.stop_reason = "submit"
                 break
             bad_turns = bad_turns + 1 if error else 0
             outputs = [result.output for result in results]
+            if limits.show_budget:
+                left = limits.max_turns - len(played.turns)
+                outputs[-1] += f"\n{prompts.budget(len(ids), limits.max_context, left)}"
             texts += [act.text, "\n".join(outputs)]
             observation = chat.observation(outputs, stopped=act.stopped)
         played.changes = dict(await sandbox.changes())
@@ -105,24 +116,26 @@ def _limit(limits: AgentLimits, turns: int, room: int, seconds: float, bad_turns
     return "format" if bad_turns >= MOST_FORMAT_ERRORS else None
 
 
-async def _carry_out(act: Act, tools: Toolset, context: ToolContext) -> tuple[list[ToolCall], list[ToolResult], str]:
-    """Run a turn's calls in order up to the first malformed one, whose error is the last result."""
-    calls: list[ToolCall] = []
-    results: list[ToolResult] = []
+async def _carry_out(
+    act: Act, tools: Toolset, context: ToolContext, most: int
+) -> tuple[list[ToolCall], list[ToolResult], str]:
+    """Run a turn's calls up to the first malformed one, whose error is the last result; what looks runs together."""
+    ready: list[Ready] = []
+    wrong: ToolFormatError | None = None
     for raw in parse(act.text):
         try:
             if isinstance(raw, ToolFormatError):
                 raise raw
-            tool, arguments = tools.check(raw)
+            ready.append((ToolCall(raw.name, raw.arguments), *tools.check(raw)))
         except ToolFormatError as error:
-            text = cut(prompts.format_error(error.kind, error.cause), tools.observation_chars)
-            results.append(ToolResult(text, f"format:{error.kind}"))
-            return calls, results, error.kind
-        calls.append(ToolCall(raw.name, raw.arguments))
-        results.append(await tools.run(tool, arguments, context))
-        if context.submitted:
+            wrong = error
             break
-    return calls, results, ""
+    results = await run_calls(ready, tools, context, most)
+    calls = [call for call, _, _ in ready[: len(results)]]
+    if wrong is None or context.submitted:
+        return calls, results, ""
+    text = cut(prompts.format_error(wrong.kind, wrong.cause), tools.observation_chars)
+    return calls, [*results, ToolResult(text, f"format:{wrong.kind}")], wrong.kind
 
 
 def _turn(

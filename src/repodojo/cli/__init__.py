@@ -24,6 +24,9 @@ VERBS = {
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
     "monitor": ("repodojo.cli.monitor", "monitor", "Show a run's quarantined episodes, and release them."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),
+    "wiki": ("repodojo.cli.wiki", "wiki", "Write pages about a repository: layout, modules, conventions, tests."),
+    "memory": ("repodojo.cli.memory", "memory", "Show the notes that agents left about a repository, and drop some."),
+    "mcp": ("repodojo.cli.mcp", "mcp", "Offer a repository's graph, search and tests as an MCP server."),
     "bench": ("repodojo.cli.bench", "bench", "Measure a part against its alternative, both sides in one run."),
     "doctor": ("repodojo.cli.doctor", "doctor", "Say what this machine can do, and what to install for more."),
 }

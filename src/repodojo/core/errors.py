@@ -59,6 +59,10 @@ class EngineError(OutageError):
     """The inference engine failed or was stopped."""
 
 
+class ToolServerError(OutageError):
+    """A server of tools (MCP) did not start."""
+
+
 class GradingError(OutageError):
     """The grader itself failed: no verdict exists."""
 

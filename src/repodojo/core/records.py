@@ -135,6 +135,7 @@ class ToolResult:
 
     `exit_code` is the status of a terminal command that ran to its end; None of anything else.
     `passed` says of the visible tests, where they ran, that they all passed: the box's word, never a reward's.
+    `started` counts from when the turn's first call began: calls overlap where one started before another was over.
     """
 
     output: str
@@ -143,6 +144,7 @@ class ToolResult:
     tests_run: bool = False
     exit_code: int | None = None
     passed: bool = False
+    started: float = 0.0
 
 
 @dataclass(frozen=True)

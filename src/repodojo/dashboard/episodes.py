@@ -98,7 +98,8 @@ def _turn(number: int, turn: Turn, decode: Decode | None) -> Markup:
         parts.append(tag("p", f"Malformed call: {turn.format_error}", class_="bad"))
     names = [_call(call) for call in turn.calls]
     names += ["refused"] * (len(turn.results) - len(names))
-    parts += [_result(name, result) for name, result in zip(names, turn.results, strict=False)]
+    spans = _spans(turn.results)
+    parts += [_result(name, result, span) for name, result, span in zip(names, turn.results, spans, strict=False)]
     return tag("div", *parts, class_="turn")
 
 
@@ -108,8 +109,15 @@ def _call(call: ToolCall) -> str:
     return f"{call.name} {command[:60]}".strip()
 
 
-def _result(name: str, result: ToolResult) -> Markup:
-    notes = [note for note in (result.error, "ran tests" if result.tests_run else "") if note]
+def _spans(results: Sequence[ToolResult]) -> list[str]:
+    """When each call ran, where any two ran at the same time; else nothing."""
+    ends = [result.started + result.seconds for result in results]
+    overlap = any(later.started and later.started < end for end, later in zip(ends, results[1:], strict=False))
+    return [f"{r.started:.2f} to {end:.2f} s" if overlap else "" for r, end in zip(results, ends, strict=True)]
+
+
+def _result(name: str, result: ToolResult, span: str) -> Markup:
+    notes = [note for note in (result.error, "ran tests" if result.tests_run else "", span) if note]
     label = f"{name} answered" + (f" ({', '.join(notes)})" if notes else "")
     answer = tag("pre", clipped(result.output or "(nothing)"), class_="failed" if result.error else None)
     return join(tag("p", label, class_="soft"), answer)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from repodojo.agent.editing import answer
 from repodojo.agent.loop import AgentLimits, Played, play
+from repodojo.agent.mcp.client import equipped
 from repodojo.agent.policy import Act, Actor, Policy, Replaying
 from repodojo.agent.tools import Toolset
 from repodojo.core.editing import ANSWER, is_edit, unchanged
@@ -76,8 +77,11 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
         if stage.harness and order.policy == MODEL:
             played = await stage.harness.play(task, box, stage.limits, temperature=order.temperature, seed=order.seed)
         else:
-            actor = _actor(policy, order, stage)
-            played = await play(task, actor, box, stage.chat, tools=stage.tools, limits=stage.limits, memo=stage.memo)
+            actor, name = _actor(policy, order, stage), (order.id, order.group_id)
+            async with equipped(stage.tools, box) as tools:
+                played = await play(
+                    task, actor, box, stage.chat, tools=tools, limits=stage.limits, memo=stage.memo, name=name
+                )
     finally:
         await box.close()
     base: dict[str, str] = {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
 from repodojo.rewards.formula import Formula
@@ -51,7 +52,7 @@ class PoolSettings:
     agent: AgentLimits = field(default_factory=AgentLimits)
     box: Limits = field(default_factory=Limits)
     reward: Formula = field(default_factory=Formula)
-    observation_chars: int = 400
+    kit: Kit = field(default_factory=lambda: Kit(observation_chars=400))
     concurrency: int = 64
     memo_tests: bool = True
     allow_unisolated: bool = False
@@ -60,7 +61,6 @@ class PoolSettings:
     attacker: bool = False
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
     prepared_boxes: int = 0
-    confidence: bool = False
     command: str = ""
 
 

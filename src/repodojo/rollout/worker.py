@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repodojo.agent import editing
+from repodojo.agent.kit import toolset
 from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.scripted.scripts import scripted
-from repodojo.agent.tools import default_tools
 from repodojo.core.errors import RepodojoError
 from repodojo.core.recent import Recent
 from repodojo.core.records import Task
@@ -143,8 +143,7 @@ class Worker:
         if s.attacker:
             reward = AttackerReward(reward, HeldOut(boxes))
         memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
-        tools = default_tools(s.observation_chars, confidence=s.confidence)
-        return Stage(boxes, reward, self.chat, tools, s.agent, memo)
+        return Stage(boxes, reward, self.chat, toolset(s.kit), s.agent, memo)
 
     async def serve(self) -> None:
         """Until told to stop, or until the parent is gone."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from repodojo.agent.kit import tool_names
 from repodojo.train.recipe_parts import resolve
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ def _off_policy(config: Config) -> bool:
 
 def _watches(config: Config, sign: str) -> bool:
     return "rl" in config.run.stages and sign in config.monitor.signs
+
+
+def _names_tools(config: Config) -> bool:
+    """Whether agent.tool_chars speaks only of tools that the agent has (a server's: by their prefix)."""
+    agent = config.agent
+    names, prefixes = tool_names(agent.sources, agent.keep_rest), tuple(f"{server.name}_" for server in agent.mcp)
+    return all(name in names or (prefixes and name.startswith(prefixes)) for name in agent.tool_chars)
 
 
 _UNWATCHED = 'monitor.signs lacks {}, or run.stages has no "rl", which alone is watched for it'
@@ -151,6 +159,8 @@ RULES = (
         lambda c: c.monitor.withhold and c.rl.eval_every > 0 and (_watches(c, "jump") or _watches(c, "collapse")),
         "it needs monitor.withhold, rl.eval_every > 0, and a jump or collapse to watch for in stage rl",
     ),
+    Needs(("agent.tool_chars",), _names_tools, "it names a tool that the agent does not have"),
+    Needs(("agent.memory",), lambda c: "memory" in c.agent.sources, 'agent.sources lacks "memory"'),
     Needs(("run.wandb_project",), lambda c: "wandb" in c.run.trackers, 'run.trackers lacks "wandb"'),
     Needs(
         ("rl.clip_low", "rl.clip_high", "recipe.dual_clip", "recipe.off_policy_delta"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Training:
         self.run, self.config, self.watcher = run, run.config, watcher
         self.spans = spans(run.config)
         self.task_sets = TaskSets(run.config, find)
-        self._open_pool = open_pool or setup.open_pool
+        self._open_pool = open_pool or partial(setup.open_pool, writes=True)
         self.tasks: list[Task] = self.task_sets.of(run.config)
         ids = [task.id for task in self.tasks]
         state = run.state

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
 from rapidfuzz import fuzz, process
 
+from repodojo.agent.kit import Source
+from repodojo.agent.mcp.settings import McpServer
 from repodojo.rewards.checks import Check
 
 Stage = Literal["rft", "rl"]
@@ -78,6 +80,14 @@ class Agent(Section):
     confidence: bool = _at(False, "submit takes the probability that the work is right (see recipe.confidence)")
     context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
     command: str = _at("", "command that is the agent, instead of the built-in one (see docs/gateway.md)")
+    sources: Annotated[tuple[Source, ...], Strict(False)] = _at((), "knowledge of the project that the agent gets")
+    memory: str = _at("", "file of the notes of agent.sources = memory; empty: memory.db in run.dir")
+    observation_chars: int = _at(400, "characters of one tool's output; of longer ones head and tail are kept", ge=40)
+    tool_chars: dict[str, int] = _at({}, "other bounds than agent.observation_chars, by tool")
+    mcp: Annotated[tuple[McpServer, ...], Strict(False)] = _at((), "MCP servers whose tools the agent has, too")
+    keep_rest: bool = _at(False, "let the agent read what was left out of long outputs (a tool more)")
+    show_budget: bool = _at(False, "tell the agent after each turn how much context and how many turns are left")
+    parallel_calls: int = _at(4, "calls of one turn that may run at the same time where all only look", ge=1)
     memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
+from repodojo.agent.kit import Kit, toolset
 from repodojo.agent.loop import AgentLimits
-from repodojo.agent.tools import default_tools
+from repodojo.agent.mcp.client import equipped
 from repodojo.audit.finds import beside
 from repodojo.core.codec import from_json
 from repodojo.core.editing import is_edit
@@ -31,8 +32,6 @@ from repodojo.rollout.rules import Rules
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
 from repodojo.train.config import Config
-
-OBSERVATION_CHARS = 400
 
 
 def base_path() -> Path:
@@ -84,19 +83,26 @@ class WeightsFile:
     weights: Mapping[str, float]
 
 
-def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
-    """The settings of a run's workers."""
+def pool_settings(config: Config, model: Path | None = None, *, writes: bool = False) -> PoolSettings:
+    """The settings of a run's workers; those of training leave notes (see `kit`), those that measure do not."""
     agent, box = config.agent, config.sandbox
     return PoolSettings(
         store=config.tasks.store,
         model=str(model or model_path(config)),
         dtype=config.model.dtype,
         agent=AgentLimits(
-            agent.max_turns, agent.max_tokens, agent.max_context, agent.max_seconds, agent.context, system(config)
+            max_turns=agent.max_turns,
+            max_tokens=agent.max_tokens,
+            max_context=agent.max_context,
+            max_seconds=agent.max_seconds,
+            context=agent.context,
+            system=system(config),
+            parallel_calls=agent.parallel_calls,
+            show_budget=agent.show_budget,
         ),
         box=box_limits(config),
         reward=formula(config),
-        observation_chars=OBSERVATION_CHARS,
+        kit=kit(config, writes=writes),
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
         kv_mb=config.rollout.kv_mb,
         kv_after_publish=config.rollout.kv_after_publish,
@@ -104,7 +110,6 @@ def pool_settings(config: Config, model: Path | None = None) -> PoolSettings:
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
         attacker=config.attacker.enabled,
-        confidence=agent.confidence,
         command=_command(agent.command),
     )
 
@@ -134,6 +139,22 @@ def _command(command: str) -> str:
             raise ConfigError("agent.command needs fastapi and uvicorn", way_out="pip install 'repodojo[serve]'")
         split(command)
     return command
+
+
+def kit(config: Config, *, writes: bool = False) -> Kit:
+    """The agent's tools and its knowledge of the project; `writes` lets it leave notes there."""
+    agent = config.agent
+    memory = agent.memory or str(Path(config.run.dir) / "memory.db")
+    return Kit(
+        agent.sources,
+        agent.observation_chars,
+        agent.tool_chars,
+        memory,
+        writes,
+        agent.mcp,
+        agent.keep_rest,
+        agent.confidence,
+    )
 
 
 def rules(config: Config) -> Rules:
@@ -166,12 +187,12 @@ def reward(config: Config, boxes: SandboxFactory) -> Reward:
     return composed(GradedReward(boxes), boxes, formula(config))
 
 
-def open_pool(config: Config, model: Path | None = None) -> WorkerPool:
+def open_pool(config: Config, model: Path | None = None, *, writes: bool = False) -> WorkerPool:
     """Workers that are not started yet."""
-    return WorkerPool(pool_settings(config, model), config.rollout.workers, rules(config))
+    return WorkerPool(pool_settings(config, model, writes=writes), config.rollout.workers, rules(config))
 
 
-async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
+async def fitting(config: Config, split: Split, limit: int = 0, *, writes: bool = False) -> list[Task]:
     """Tasks of a split whose opening fits `tasks.max_prompt_tokens`, at most `limit` (0: all of them).
 
     A limit takes a sample over all packages, the same for every seed: ids are digests, so their order is by chance.
@@ -180,7 +201,8 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
     store = Path(config.tasks.store)
     chat = ChatFormat.load(model_path(config))
     boxes = LocalFactory(store, allow_unisolated=config.sandbox.allow_unisolated)
-    tools = default_tools(OBSERVATION_CHARS, confidence=config.agent.confidence).schemas()
+    tools = toolset(kit(config, writes=writes))
+    schemas: list[dict[str, Any]] = []
     kept: list[Task] = []
     tasks: Sequence[Task] = TaskStore(store).tasks(split)
     if limit:
@@ -189,11 +211,15 @@ async def fitting(config: Config, split: Split, limit: int = 0) -> list[Task]:
         if limit and len(kept) == limit:
             break
         listing = None
-        if config.agent.context == "focus" and not is_edit(task):
+        if (config.agent.context == "focus" and not is_edit(task)) or not schemas:
             box = await boxes.create(task.environment)  # lazy: reading alone makes no box
+        if config.agent.context == "focus" and not is_edit(task):
             listing = await retrieve(box, task.focus)
+        if not schemas:  # what servers offer is the same for every task
+            async with equipped(tools, box) as all_tools:
+                schemas = all_tools.schemas()
         messages = prompts.messages(task, listing, system(config))
-        opening = chat.prompt(messages, () if is_edit(task) else tools)
+        opening = chat.prompt(messages, () if is_edit(task) else schemas)
         if config.agent.command or len(opening) <= config.tasks.max_prompt_tokens:
             kept.append(task)
     await boxes.close()

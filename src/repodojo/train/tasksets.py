@@ -22,7 +22,7 @@ Find = Callable[[Config], list[Task]]
 
 
 def _on_disk(config: Config) -> list[Task]:
-    return asyncio.run(setup.fitting(config, config.tasks.split, config.tasks.limit))
+    return asyncio.run(setup.fitting(config, config.tasks.split, config.tasks.limit, writes=True))
 
 
 class TaskSets:

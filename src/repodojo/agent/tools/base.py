@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -50,13 +50,23 @@ class Change:
     view_after: View
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A whole output of which the agent saw head and tail: `shown` characters of head, `limit` a stretch."""
+
+    text: str
+    shown: int
+    limit: int
+
+
 @dataclass
 class ToolContext:
     """What the tools of one episode share.
 
     `memo` remembers what the task's own visible command printed for a state of the source; None switches that off.
     `untracked` becomes true once any other command ran: the box may then hold state that the source does not show.
-    `undo` holds the editor's changes, oldest first.
+    `undo` holds the editor's changes, oldest first. `episode` and `group` name what is played (for notes), `version`
+    is the policy's that sampled last. `kept` holds the last outputs that were cut, by number (see `rest`).
     """
 
     task: Task
@@ -66,6 +76,11 @@ class ToolContext:
     undo: list[Change] = field(default_factory=list)
     untracked: bool = False
     submitted: bool = False
+    episode: str = ""
+    group: str = ""
+    version: int = -1
+    notes_written: int = 0
+    kept: dict[int, Kept] = field(default_factory=dict)
 
 
 class Tool(Protocol):
@@ -83,8 +98,31 @@ class Tool(Protocol):
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult: ...
 
 
-def schema(tool: Tool) -> dict[str, Any]:
+@runtime_checkable
+class OwnSchema(Protocol):
+    """A tool that brings a JSON schema of its own and checks calls by it, where a pydantic class is not to be had."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+    def check(self, arguments: Mapping[str, Any]) -> Any:
+        """What `run` takes; ToolFormatError where the schema is broken."""
+        ...
+
+    async def run(self, arguments: Any, context: ToolContext) -> ToolResult: ...
+
+
+def schema(tool: Tool | OwnSchema) -> dict[str, Any]:
     """The tool as an OpenAI-style function, which chat templates render."""
+    if isinstance(tool, OwnSchema):
+        own = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+        return {"type": "function", "function": own}
     parameters = tool.arguments.model_json_schema()
     properties = {name: _plain(p) for name, p in parameters.get("properties", {}).items()}
     function: Mapping[str, Any] = {

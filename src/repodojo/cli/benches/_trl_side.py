@@ -24,7 +24,7 @@ from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.grade import TestReward
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
-from repodojo.train.setup import OBSERVATION_CHARS
+from repodojo.train.sections import Agent
 
 CALLS = r"""
 {%- for call in m.tool_calls or [] -%}
@@ -43,7 +43,7 @@ class School:
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
         self.boxes = LocalFactory(store, allow_unisolated=settings["allow_unisolated"])
         self.reward = TestReward(self.boxes, cache=VerdictCache())
-        self.tools = default_tools(OBSERVATION_CHARS)
+        self.tools = default_tools(Agent().observation_chars)
         self.memo: dict[Any, Any] = {}
 
     async def opening(self, task: Task) -> list[dict[str, str]]:

@@ -44,7 +44,7 @@ def saved(turns: Sequence[Turn], shown: str = "") -> int:
 
 def _looks(call: ToolCall) -> bool:
     """Whether the call asks for something, instead of changing a file or ending the episode."""
-    return call.name not in ("editor", "submit") or call.arguments.get("command") == "view"
+    return call.name not in ("editor", "submit", "remember") or call.arguments.get("command") == "view"
 
 
 def _words(text: str) -> set[str]:
