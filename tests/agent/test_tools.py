@@ -56,7 +56,7 @@ async def test_bash_runs_any_command_and_says_how_it_ended() -> None:
 async def test_the_visible_command_is_the_test_run() -> None:
     box = answers(ExecResult(1, b"1 failed\n"))
     said = await bash(ToolContext(TASK, box), " repro ")
-    assert said == ToolResult("1 failed", tests_run=True)
+    assert said == ToolResult("1 failed", tests_run=True, exit_code=1)
     task = replace(TASK, visible_tests=("doctest:a.py::f",))
     await bash(ToolContext(task, box), "repro")
     assert box.commands == [("bash", "-c", "repro"), ("python", "-m", "boxrun", "doctest:a.py::f")]

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_package import MODULE, boxes
 
+from repodojo.core import doctests
 from repodojo.core.records import Grader, Task
 from repodojo.rewards.agree import agree
 from repodojo.rewards.examples import as_expected, without_answers
@@ -29,7 +30,6 @@ GUEST = Path(__file__).parents[2] / "src" / "repodojo" / "sandbox" / "guest"
 sys.path.insert(0, str(GUEST))
 
 import boxchild  # noqa: E402
-import boxrun  # noqa: E402
 import boxvalues  # noqa: E402
 
 
@@ -220,7 +220,7 @@ def test_examples_lose_their_answers_and_nothing_else(examples: list[tuple[str, 
     assert [e.source for e in bare] == [e.source for e in parse(text)] and not any(e.want for e in bare)
     outputs = [[i, e.want if not e.exc_msg else "", e.exc_msg or ""] for i, e in enumerate(parse(text))]
     assert as_expected(text, outputs)
-    assert all(boxrun.same(e, o[1], o[2], boxrun.FLAGS) for e, o in zip(parse(text), outputs, strict=True))
+    assert all(doctests.as_expected(e, o[1], o[2]) for e, o in zip(parse(text), outputs, strict=True))
 
 
 def test_variants_are_new_of_the_same_kinds_and_always_the_same() -> None:

@@ -96,6 +96,12 @@ class FakePool:
         made = (order.id, order.task_id, order.group_id, "m", order.seed, tuple(turns), "submit", score)
         return Trajectory(*made, labels=labels)  # type: ignore[arg-type]
 
+    def lend(self, threads: int) -> None:
+        """Nothing computes here."""
+
+    def counts(self) -> dict[str, float]:
+        return {}
+
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         yield

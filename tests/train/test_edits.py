@@ -41,7 +41,7 @@ TASK = Task(
     Source("s"),
     "Double it.",
     Environment(recipe={"kind": "none"}),
-    Grader("text", expected={"output": "y = 2 * x"}),
+    Grader("text", parser="edem", expected={"output": "y = 2 * x"}),
     interface=f"```a.py\nx = 1\n{START}\ny = x\n{END}\n```",
 )
 

@@ -37,8 +37,8 @@ class Edit:
 
 
 def is_edit(task: Task) -> bool:
-    """Whether a task is a single-turn edit, judged by text."""
-    return task.grader.kind == KIND
+    """Whether a task is a single-turn edit, judged by `edem`; other texts are what a command or an agent left."""
+    return task.grader.kind == KIND and task.grader.parser == "edem"
 
 
 def edit_of(task: Task) -> Edit:

@@ -211,13 +211,12 @@ async def fitting(config: Config, split: Split, limit: int = 0, *, writes: bool 
         if limit and len(kept) == limit:
             break
         listing = None
-        if (config.agent.context == "focus" and not is_edit(task)) or not schemas:
+        if not is_edit(task):  # an edit has neither a box nor tools
             box = await boxes.create(task.environment)  # lazy: reading alone makes no box
-        if config.agent.context == "focus" and not is_edit(task):
-            listing = await retrieve(box, task.focus)
-        if not schemas:  # what servers offer is the same for every task
-            async with equipped(tools, box) as all_tools:
-                schemas = all_tools.schemas()
+            listing = await retrieve(box, task.focus) if config.agent.context == "focus" else None
+            if not schemas:  # what servers offer is the same for every task
+                async with equipped(tools, box) as all_tools:
+                    schemas = all_tools.schemas()
         messages = prompts.messages(task, listing, system(config))
         opening = chat.prompt(messages, () if is_edit(task) else schemas)
         if config.agent.command or len(opening) <= config.tasks.max_prompt_tokens:
