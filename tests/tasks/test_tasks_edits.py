@@ -170,7 +170,13 @@ def paid(task: Task, answer: str | None, formula: Formula | None = None) -> tupl
 
 
 def edit(output: str) -> Task:
-    return Task("e", Source("s"), f"{START}\nold\n{END}", Environment(), Grader("text", expected={"output": output}))
+    return Task(
+        "e",
+        Source("s"),
+        f"{START}\nold\n{END}",
+        Environment(),
+        Grader("text", parser="edem", expected={"output": output}),
+    )
 
 
 def test_answers_are_read_between_marks_and_fences() -> None:

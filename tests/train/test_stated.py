@@ -38,7 +38,8 @@ def test_submit_takes_a_probability_only_where_it_is_asked_for() -> None:
         with pytest.raises(ToolFormatError) as caught:
             on.check(RawCall("submit", {"probability": wrong}))
         assert caught.value.kind == "bad-type"
-    assert pool_settings(load(None, ["agent.confidence=true"])).confidence and not pool_settings(load(None)).confidence
+    assert pool_settings(load(None, ["agent.confidence=true"])).kit.confidence
+    assert not pool_settings(load(None)).kit.confidence
 
 
 @pytest.mark.parametrize("score", ["brier", "log"])
