@@ -29,7 +29,8 @@ def test_a_benchmark_prints_one_object_with_its_ratio(name: str, capsys: pytest.
     assert 0 < found["ratio"] < 1e6
     if "ratio_low" in found:
         assert found["ratio_low"] <= found["ratio"] <= found["ratio_high"]
-        assert found["ours_cpu_seconds"] > 0 and found["theirs_cpu_seconds"] > 0
+        if name != "reward":  # boxes and what runs in them: wall-clock
+            assert found["ours_cpu_seconds"] > 0 and found["theirs_cpu_seconds"] > 0
 
 
 def test_all_are_listed_with_what_they_compare(capsys: pytest.CaptureFixture[str]) -> None:
