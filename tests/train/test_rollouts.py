@@ -50,3 +50,11 @@ def test_an_evaluation_measured_again_replaces_itself(tmp_path: Path) -> None:
     for value in (0.0, 1.0):
         record_episodes(tmp_path, "base-0", tmp_path / "model", "model", [episode("a", "t-1", value)])
     assert histories.tally(histories.load(tmp_path)) == {"t-1": Tally(1, 1)}
+
+
+def test_an_attackers_episodes_say_nothing_of_tasks(tmp_path: Path) -> None:
+    config = configuration.load(None, [f'tasks.store="{tmp_path / "s"}"', "attacker.enabled=true"], check=False)
+    with RunDir.create(tmp_path / "r", config) as run:
+        run.add([episode("a", "t-1", 1.0)], stage="rl", step=1)
+        run.commit(RunState("rl", 1))
+        assert record(run) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,8 +38,10 @@ def train(run: RunDir, watcher: Watcher | None = None) -> Path:
         for name in training.stages_left():
             stages[name](training)
         training.commit("done", 0, done=True)
-    with contextlib.suppress(UserError):  # a set that cannot be written to: `tasks refresh --run` asks the run itself
+    try:
         rollouts.record(run)
+    except UserError as error:  # a set that cannot be written to must not fail a run that is done
+        (watcher or Silent()).phase(f"not written beside the tasks (`tasks refresh --run` reads the run): {error}", 0)
     return run.latest_checkpoint() or setup.model_path(run.config)
 
 

@@ -14,7 +14,12 @@ from repodojo.train.rundir import RunDir
 
 
 def of_run(run: RunDir) -> list[Rollouts]:
-    """The committed episodes of a run that have a score, by policy, in the order they were played."""
+    """The committed episodes of a run that have a score, by policy, in the order they were played.
+
+    None of an attacker's: it is paid for what solves nothing, so its rewards say nothing of a task.
+    """
+    if run.config.attacker.enabled:
+        return []
     plain = setup.formula(run.config).plain
     rows = run.query("reward IS NOT NULL AND pending <= ? ORDER BY rowid", (run.state.commit,))
     last = max((line["time"] for line in run.metrics()), default=0.0)
