@@ -40,6 +40,8 @@ WRITES = (
         "echo $(rm x)",
         "echo `rm x`",
         "find . -delete",
+        "git grep -Oless x",
+        "git log --ext-diff -p",
         "find . -exec rm {} +",
         "sed -i s/a/b/ x",
     ),

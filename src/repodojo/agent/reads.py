@@ -93,7 +93,11 @@ def _reads(words: Sequence[str]) -> bool:
         return False
     program, *rest = words
     if program == "git":
-        return bool(rest) and rest[0] in _GIT and not any(word.startswith("--output") for word in rest)
+        return (
+            bool(rest)
+            and rest[0] in _GIT
+            and not any(word.startswith(("--output", "-O", "--open", "--ext-diff")) for word in rest)
+        )
     if program == "find":
         return not any(_FIND_ACTS.match(word) for word in rest)
     if program == "sed":

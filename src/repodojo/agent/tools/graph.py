@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from pydantic import Field
@@ -25,7 +26,7 @@ class PathArguments(Arguments):
     path: Word = Field(default=".", description="A file or folder.")
 
 
-class _GraphTool:
+class _GraphTool(ABC):
     name = ""
     description = ""
     arguments: type[Arguments] = SymbolArguments
@@ -38,8 +39,8 @@ class _GraphTool:
         output = await self._answer(graph, arguments, context)
         return ToolResult(output) if output else ToolResult("nothing found", "not-found")
 
-    async def _answer(self, graph: Graph, arguments: Any, context: ToolContext) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    async def _answer(self, graph: Graph, arguments: Any, context: ToolContext) -> str: ...
 
 
 class FindDefinition(_GraphTool):
