@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from repodojo.cli.progress import Bars
+from repodojo.cli.tasks_funnel import report
 from repodojo.core.errors import ConfigError, RepodojoError
 from repodojo.tasks.edits.languages import CODE, LANGUAGES
 from repodojo.tasks.edits.make import Options, make
@@ -50,19 +47,6 @@ def from_edits(sources: list[str], out: Path, options: Options, as_json: bool) -
         finally:
             if fresh and out.is_dir() and not any(out.iterdir()):
                 out.rmdir()
-        _report(source, funnel, as_json)
+        report("edits of", source, STAGES, funnel, as_json)
     if failed:
         raise typer.Exit(2)
-
-
-def _report(source: str, funnel: Counter[str], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"source": source, "funnel": dict(funnel)}))
-        return
-    table = Table("edits of", source, show_header=True)
-    for name in STAGES:
-        table.add_row(name, str(funnel[name]))
-    for name, count in sorted(funnel.items(), key=lambda item: -item[1]):
-        if name not in STAGES and count:
-            table.add_row(f"  {name}", str(count))
-    Console().print(table)

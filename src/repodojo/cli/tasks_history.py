@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from repodojo.cli.progress import Bars
+from repodojo.cli.tasks_funnel import report
 from repodojo.core.errors import RepodojoError
 from repodojo.tasks.history.make import Options, make, walk
 from repodojo.tasks.history.message import read_issues
@@ -39,7 +37,7 @@ def from_history(
             typer.secho(f"error: {source}: {error}", fg="red", err=True)
             failed = True
             continue
-        _report(source, funnel, as_json)
+        report("history of", source, STAGES, funnel, as_json)
     if failed:
         raise typer.Exit(2)
 
@@ -68,16 +66,3 @@ def _one(
         finally:
             if fresh and out.is_dir() and not any(out.iterdir()):
                 out.rmdir()
-
-
-def _report(source: str, funnel: Counter[str], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"source": source, "funnel": dict(funnel)}))
-        return
-    table = Table("history of", source, show_header=True)
-    for name in STAGES:
-        table.add_row(name, str(funnel[name]))
-    for name, count in sorted(funnel.items(), key=lambda item: -item[1]):
-        if name not in STAGES and count:
-            table.add_row(f"  {name}", str(count))
-    Console().print(table)
