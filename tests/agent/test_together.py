@@ -49,6 +49,7 @@ WRITES = (
         "sed -n 'w out' x",
         "git checkout x",
         "git diff --output=x",
+        "git diff --outp x",
         "python a.py",
         "cat a &",
         "ls\nrm x",

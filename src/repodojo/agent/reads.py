@@ -96,7 +96,7 @@ def _reads(words: Sequence[str]) -> bool:
         return (
             bool(rest)
             and rest[0] in _GIT
-            and not any(word.startswith(("--output", "-O", "--open", "--ext-diff")) for word in rest)
+            and not any(word.startswith(("--ou", "--op", "-O", "--ext")) for word in rest)  # options may be cut short
         )
     if program == "find":
         return not any(_FIND_ACTS.match(word) for word in rest)
