@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from repodojo.agent.tools import Editor, ToolContext
 from repodojo.agent.tools.base import View
-from repodojo.agent.tools.editor import EditorArguments
+from repodojo.agent.tools.editor import EditError, EditorArguments, replaced
 from repodojo.core.records import Environment, Grader, Source, Task
 from repodojo.sandbox.fake import FakeSandbox
 
@@ -35,11 +35,11 @@ async def text(context: ToolContext, path: str = "a") -> str:
 
 async def test_view_numbers_lines_and_remembers_the_range() -> None:
     context = context_of()
-    assert await edit(context, "view", view_range=[2, 3]) == "     2\ttwo\n     3\tthree\n[6 lines in all]"
+    assert await edit(context, "view", view_range=[2, 3]) == "2\ttwo\n3\tthree\n[6 lines in all]"
     assert context.view == View("a", ((2, 3),))
-    assert await edit(context, "view", view_range=[5, -1]) == "     5\tfive\n     6\t"
-    assert (await edit(context, "view", view_range=[5, 99])).endswith("     6\t")
-    assert (await edit(context, "view")).startswith("     1\tone\n") and context.view == View("a")
+    assert await edit(context, "view", view_range=[5, -1]) == "5\tfive\n6\t"
+    assert (await edit(context, "view", view_range=[5, 99])).endswith("\n6\t")
+    assert (await edit(context, "view")).startswith("1\tone\n") and context.view == View("a")
 
 
 @pytest.mark.parametrize("wrong", [[0, 3], [7, 9], [4, 2], [-1, -1], [3, 0]])
@@ -88,7 +88,7 @@ async def test_str_replace_changes_what_stands_once() -> None:
     assert await edit(context, "str_replace", old_str="three", new_str="3") == "edited line 3"
     assert await text(context) == TEXT.replace("three", "3")
     for old, new, said in (
-        ("two", "2", "not-unique: old_str found 2 times, give more context"),
+        ("two", "2", "not-unique: old_str found 2 times, give its line or more context"),
         ("six", "6", "not-found: old_str not found"),
         ("one", "one", "no-change: old_str and new_str are the same"),
         ("", "x", "no-change: old_str is empty"),
@@ -100,6 +100,42 @@ async def test_str_replace_changes_what_stands_once() -> None:
 async def test_overlapping_places_are_not_unique() -> None:
     context = context_of(a=b"a a a\n")
     assert (await edit(context, "str_replace", old_str="a a", new_str="b")).startswith("not-unique: old_str found 2")
+
+
+async def test_a_line_says_which_of_several_places_is_meant() -> None:
+    for line, edited in ((2, 2), (4, 4), (5, 4), (1, 2), (14, 4), (-8, 2), (3, 4)):
+        context = context_of()
+        assert await edit(context, "str_replace", line=line, old_str="two", new_str="2") == f"edited line {edited}"
+        assert (await text(context)).split("\n")[edited - 1] == "2"
+    context = context_of()
+    assert await edit(context, "str_replace", line=5, old_str="three", new_str="3") == "edited line 3"
+    for line, old in ((3, "six"), (16, "two"), (-9, "two")):
+        said = await edit(context, "str_replace", line=line, old_str=old, new_str="6")
+        assert said == f"not-found: old_str not found near line {line}"
+
+
+async def test_within_a_line_the_first_is_meant_and_whole_words_go_before_parts() -> None:
+    context = context_of(a=b"for line in lines:\n    a + a\n    a + b\n")
+    assert await edit(context, "str_replace", line=1, old_str="in", new_str="not in") == "edited line 1"
+    assert (await text(context)).startswith("for line not in lines:\n")
+    assert await edit(context, "str_replace", line=1, old_str="ine", new_str="x") == "edited line 1"
+    assert await edit(context, "str_replace", line=2, old_str="a", new_str="b") == "edited line 2"
+    assert await edit(context, "str_replace", line=3, old_str="a", new_str="c") == "edited line 3"
+    assert await text(context) == "for lx not in lines:\n    b + a\n    c + b\n"
+
+
+@given(st.text("ab_ \n", min_size=1, max_size=30), st.integers(-2, 25), st.text("ab", min_size=1, max_size=2))
+def test_a_line_never_makes_an_edit_that_stands_nowhere(code: str, line: int, old: str) -> None:
+    arguments = EditorArguments(command="str_replace", line=line, old_str=old, new_str="X")
+    try:
+        after, at = replaced(code, arguments, View())
+    except EditError as error:
+        near = [row for i, row in enumerate(code.split("\n"), 1) if abs(i - line) <= 10]
+        assert error.kind == "not-found" and not any(old in row for row in near)
+        return
+    rows, changed = code.split("\n"), after.split("\n")
+    assert [i for i, (a, b) in enumerate(zip(rows, changed, strict=True), 1) if a != b] == [at]
+    assert all(abs(at - line) <= abs(i - line) for i, row in enumerate(rows, 1) if old in row)
 
 
 async def test_the_lines_last_shown_come_first_then_the_file() -> None:

@@ -57,6 +57,8 @@ def test_a_method_is_dedented_without_docstring_and_blank_lines() -> None:
         "    return len(text)",
     ]
     lines = SOURCE.split("\n")
+    assert [lines[number - 1].strip() for number in shown.numbers] == [row.strip() for row in shown.text.split("\n")]
+    assert shown.numbered.split("\n")[1] == "8\tdef size("
     assert shown.view.path == "a.py"
     kept = [line for a, b in shown.view.ranges for line in lines[a - 1 : b] if line.strip()]
     assert [line.strip() for line in kept] == [line.strip() for line in shown.text.split("\n")]

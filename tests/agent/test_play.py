@@ -88,10 +88,10 @@ def conversation(chat: ChatFormat, played: Played, opening: str) -> str:
 OPENING = f"""`area` in {PATH} gives a wrong result.
 Run `repro` to see it fail.
 ```python
-def area(width, height):
-    if width < 0:
-        return 0
-    return width + height
+4\tdef area(width, height):
+6\t    if width < 0:
+7\t        return 0
+9\t    return width + height
 ```"""
 STORY = [
     "\n".join([replace("width < 0", "width <= 0"), TEST]),

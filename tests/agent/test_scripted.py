@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from repodojo.agent.policy import Script
-from repodojo.agent.scripted.edits import CLASSES, Listing
+from repodojo.agent.scripted.edits import CLASSES, Edit, Listing
 from repodojo.agent.scripted.lexer import pieces_of
 from repodojo.agent.scripted.scripts import (
     SUBMIT,
@@ -24,7 +24,7 @@ from repodojo.agent.scripted.scripts import (
     scripted,
     slip,
 )
-from repodojo.agent.tools.base import View
+from repodojo.agent.tools.base import View, numbered
 from repodojo.agent.tools.editor import EditError, EditorArguments, replaced
 from repodojo.core.errors import ConfigError
 from repodojo.inference.chat import ChatFormat
@@ -34,16 +34,24 @@ from repodojo.train.pretrain.dataset import LIMITS
 from repodojo.train.pretrain.transcripts import transcript
 
 FAMILIES = {family for family, _ in CLASSES} | {"variable", "negation", "constant", "off-by-one", "swap", "statement"}
+FIRST = 120
 CODE = "def take(n, items):\n    if n < 0 and items:\n        return items[n - 1]\n    return items[:n]"
 
 
 def opening(code: str = CODE) -> list[str]:
-    return ["system", f"`take` fails.\nRun `repro` to see it fail.\n```python\n{code}\n```"]
+    listing = "\n".join(map(numbered, itertools.count(FIRST), code.split("\n")))
+    return ["system", f"`take` fails.\nRun `repro` to see it fail.\n```python\n{listing}\n```"]
 
 
-def edits_of(text: str) -> list[tuple[str, str]]:
-    calls = [call for call in parse(text) if isinstance(call, RawCall)]
-    return [(c.arguments["old_str"], c.arguments["new_str"]) for c in calls if "old_str" in c.arguments]
+def edits_of(text: str) -> list[Edit]:
+    calls = [call.arguments for call in parse(text) if isinstance(call, RawCall) and "old_str" in call.arguments]
+    return [Edit("", c["line"], c["old_str"], c["new_str"]) for c in calls]
+
+
+def edited(code: str, edit: Edit, first: int = 1) -> str:
+    """The code after an edit, as the editor makes it; `code` begins at line `first`."""
+    arguments = EditorArguments(command="str_replace", line=edit.line, old_str=edit.old, new_str=edit.new)
+    return replaced("\n" * (first - 1) + code, arguments, View())[0][first - 1 :]
 
 
 def test_every_drawn_edit_stands_once_differs_and_is_plain(functions: list[Function]) -> None:
@@ -56,7 +64,7 @@ def test_every_drawn_edit_stands_once_differs_and_is_plain(functions: list[Funct
             if edit is None:
                 continue
             seen[edit.family] += 1
-            assert function.code.count(edit.old) == 1 and edit.old != edit.new
+            assert edited(function.code, edit) != function.code and edit.old != edit.new
             for text in (edit.old, edit.new):
                 assert text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
     assert set(seen) == FAMILIES and min(seen.values()) >= 10
@@ -73,9 +81,9 @@ def test_every_candidate_that_can_be_written_changes_its_own_line_only(functions
                 edit = listing.edit(candidate)
                 if edit is None:
                     continue
-                after = function.code.replace(edit.old, edit.new, 1).split("\n")
+                after = edited(function.code, edit).split("\n")
                 differ = [i for i, (a, b) in enumerate(zip(listing.lines, after, strict=True)) if a != b]
-                assert differ == [candidate.line] and edit.family == family == candidate.family
+                assert differ == [candidate.line] == [edit.line - 1] and edit.family == family == candidate.family
                 old = listing.lines[candidate.line]
                 assert len(after[candidate.line]) - len(after[candidate.line].lstrip()) == len(old) - len(old.lstrip())
                 tried[family] += 1
@@ -95,7 +103,7 @@ def test_edits_of_a_small_function_are_the_ones_a_reader_expects() -> None:
     listing = Listing(CODE)
     rng = random.Random(0)
     drawn = [edit for _ in range(900) if (edit := listing.draw(rng))]
-    lines = {line.strip() for edit in drawn for line in CODE.replace(edit.old, edit.new).split("\n")}
+    lines = {line.strip() for edit in drawn for line in edited(CODE, edit).split("\n")}
     assert listing.names == ["items", "n"]
     assert lines >= {
         "if not n < 0 and items:",
@@ -106,7 +114,7 @@ def test_edits_of_a_small_function_are_the_ones_a_reader_expects() -> None:
         "return items[n + 1]",
         "return items[n]",
         "return items[:n + 1]",
-        "pass",
+        "pass  # return items[:n]",
     }
     assert Listing("").draw(rng) is None and Listing("def f():\n    ...").draw(rng, tries=0) is None
 
@@ -168,8 +176,8 @@ def test_negate_first_if_is_without_chance() -> None:
     texts = opening()
     turns = {NegateFirstIf(seed)(texts) for seed in range(5)}
     assert len(turns) == 1
-    ((old, new),) = edits_of(turns.pop())
-    assert CODE.replace(old, new).split("\n")[1] == "    if not n < 0 and items:"
+    (edit,) = edits_of(turns.pop())
+    assert edited(CODE, edit, FIRST).split("\n")[1] == "    if not n < 0 and items:"
     assert NegateFirstIf(0)([*texts, "turn", "edited line 2"]) == SUBMIT
     assert NegateFirstIf(0)(opening("def f(x):\n    return x")) == SUBMIT
 
@@ -213,16 +221,16 @@ def test_slips_are_edits_that_the_editor_refuses(functions: list[Function]) -> N
     rng = random.Random(8)
     seen: Counter[str] = Counter()
     for function in functions:
-        edit = slip(function.code, rng)
+        edit = slip(Listing(function.code), rng)
         if edit is None:
             continue
         try:
-            replaced(function.code, EditorArguments(command="str_replace", old_str=edit.old, new_str=edit.new), View())
+            edited(function.code, edit)
         except EditError as error:
             seen[error.kind] += 1
         else:
             raise AssertionError(edit)
-    assert set(seen) == {"no-change", "not-found", "not-unique"} and min(seen.values()) > 5, seen
+    assert set(seen) == {"no-change", "not-found"} and min(seen.values()) > 5, seen
 
 
 async def test_an_explorer_with_faults_goes_on_after_them(functions: list[Function], chat: ChatFormat) -> None:

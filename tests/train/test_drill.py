@@ -15,11 +15,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repodojo.agent.focus import listing
 from repodojo.agent.loop import Played, play
 from repodojo.agent.policy import ScriptedPolicy
 from repodojo.agent.scripted.edits import Listing
 from repodojo.agent.scripted.scripts import UNDO
 from repodojo.agent.tools import default_tools
+from repodojo.agent.tools.base import View
+from repodojo.agent.tools.editor import EditError, EditorArguments, replaced
 from repodojo.inference import checkpoint
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.decoder import attend_lengths
@@ -40,6 +43,8 @@ CODE = """def clip(values, low, high):
         kept.append(value)
     return kept"""
 BASE = Path(str(files("repodojo") / "assets" / "base"))
+FIRST = 120
+SHOWN = listing("a.py", "\n" * (FIRST - 1) + CODE, "clip")
 FUNCTION = Function("pkg/clip.py", "clip", CODE, "")
 
 
@@ -53,11 +58,15 @@ def words(chat: ChatFormat) -> Words:
     return Words(chat)
 
 
-def walk(words: Words, old: str, new: str) -> tuple[list[str], bool]:
+def edit(line: int, old: str, new: str) -> str:
+    return render("editor", {"command": "str_replace", "line": line, "old_str": old, "new_str": new})
+
+
+def walk(words: Words, line: int, old: str, new: str) -> tuple[list[str], bool]:
     """The tokens of an edit that have a spot, and whether all of its tokens were right."""
-    ids = words.chat.encode(render("editor", {"command": "str_replace", "old_str": old, "new_str": new}))
+    ids = words.chat.encode(edit(line, old, new))
     ((start, _),) = words.starts(ids)
-    found = Edits(CODE, words).spots(ids, start)
+    found = Edits(SHOWN, words).spots(ids, start)
     right = [ids[spot.at] in spot.right for spot in found]
     assert right[:-1] == [True] * (len(right) - 1)  # it ends at the first that is not
     return [words.texts[ids[spot.at]] for spot in found], right[-1] and found[-1].at + 1 == words.end(ids, start)
@@ -66,26 +75,36 @@ def walk(words: Words, old: str, new: str) -> tuple[list[str], bool]:
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_explorers_own_edits_are_right_throughout(words: Words, seed: int) -> None:
-    drawn = Listing(CODE).draw(random.Random(seed))
+    drawn = Listing(SHOWN.text, SHOWN.numbers).draw(random.Random(seed))
     assert drawn is not None
-    tokens, right = walk(words, drawn.old, drawn.new)
-    assert right and "".join(tokens) == f'{drawn.old}", "new_str": "{drawn.new}"}}}}'
+    tokens, right = walk(words, drawn.line, drawn.old, drawn.new)
+    assert right and "".join(tokens) == f'{drawn.line}, "old_str": "{drawn.old}", "new_str": "{drawn.new}"}}}}'
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, len(CODE)), st.integers(1, 40), st.sampled_from(["", "x", " low", "]"]))
-def test_what_the_editor_refuses_is_right_nowhere(words: Words, start: int, length: int, slip: str) -> None:
+@given(
+    st.integers(0, len(CODE)), st.integers(1, 40), st.sampled_from(["", "x", " low", "]"]), st.sampled_from((0, 0, 3))
+)
+def test_what_the_editor_refuses_or_does_elsewhere_is_right_nowhere(
+    words: Words, start: int, length: int, slip: str, off: int
+) -> None:
     old = CODE[start : start + length].split("\n", maxsplit=1)[0] + slip
-    refused = CODE.count(old) != 1
+    line = FIRST + CODE.count("\n", 0, start) + off
     for new in (old, old + " + 1", "pass"):
-        if old and (refused or new == old):
-            assert not walk(words, old, new)[1]
+        arguments = EditorArguments(command="str_replace", line=line, old_str=old, new_str=new)
+        try:
+            elsewhere = replaced("\n" * (FIRST - 1) + CODE, arguments, View())[1] != line
+        except EditError:
+            elsewhere = True
+        if elsewhere:
+            assert not walk(words, line, old, new)[1]
 
 
 def test_the_token_that_lost_an_edit_is_the_last_of_its_spots(words: Words) -> None:
-    assert walk(words, "if value <= low", "if value < low")[0][-1] == " <="
-    assert walk(words, "if value", "if not value")[0][-1] == '", "new_str": "'  # too soon: it stands twice
-    tokens, right = walk(words, "if value <", "if value <")
+    assert walk(words, FIRST + 3, " <=", " <")[0][-1] == " <="
+    assert walk(words, FIRST + 3, " value", " low")[1] and not walk(words, FIRST + 2, " in", " not in")[1]
+    assert walk(words, FIRST + 50, " <", " <=")[0][-1] == str(FIRST + 50)[1:]  # no such line
+    tokens, right = walk(words, FIRST + 3, " <", " <")
     assert tokens[-1] == " <" and tokens.count(" <") == 2 and not right  # only another sign makes it an edit
 
 
@@ -98,16 +117,12 @@ def played(chat: ChatFormat, turns: Sequence[str]) -> Played:
     return asyncio.run(play(task, policy.actor(0), box, chat, tools=tools, limits=LIMITS))
 
 
-def edit(old: str, new: str) -> str:
-    return render("editor", {"command": "str_replace", "old_str": old, "new_str": new})
-
-
 SUBMIT = render("submit", {})
 TURNS = (
-    edit("if value <", "if value <=") + "\n" + edit("if value >", "if value >="),  # the first stands: not looked at
-    UNDO + "\n" + UNDO + "\n" + edit("if value <", "if value <="),  # made before
-    UNDO + "\n" + edit("if value <", "if value >"),
-    UNDO + "\n" + edit("if value >", "if value <").replace('"}}', " 1 1 1"),  # without an end
+    edit(4, " <", " <=") + "\n" + edit(6, " >", " >="),  # the first stands: not looked at
+    UNDO + "\n" + UNDO + "\n" + edit(4, " <", " <="),  # made before
+    UNDO + "\n" + edit(4, " <", " >"),
+    UNDO + "\n" + edit(6, " >", " <").replace('"}}', " 1 1 1"),  # without an end
     SUBMIT,
 )
 
@@ -118,7 +133,7 @@ def wrong_tokens(made: drill.Lesson, words: Words) -> list[str]:
 
 
 def test_a_lesson_holds_what_lost_an_edit_repeated_one_or_never_ended_it(chat: ChatFormat, words: Words) -> None:
-    made = drill.lesson(played(chat, TURNS), CODE, words)
+    made = drill.lesson(played(chat, TURNS), listing("a.py", CODE, "clip"), words)
     assert made is not None and (made.tried, made.accepted) == (4, 4)
     text = chat.decode(made.ids.tolist())
     assert text.count("old_str") == 5 and len(made.at) == len(set(made.at.tolist()))
@@ -126,7 +141,7 @@ def test_a_lesson_holds_what_lost_an_edit_repeated_one_or_never_ended_it(chat: C
 
 
 def test_the_loss_teaches_right_tokens(chat: ChatFormat, words: Words) -> None:
-    made = drill.lesson(played(chat, TURNS), CODE, words)
+    made = drill.lesson(played(chat, TURNS), listing("a.py", CODE, "clip"), words)
     assert made is not None
     decoder = checkpoint.load(BASE)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4)
@@ -141,7 +156,7 @@ def test_the_loss_teaches_right_tokens(chat: ChatFormat, words: Words) -> None:
 
 
 def test_the_loss_is_that_of_the_right_tokens_together(chat: ChatFormat, words: Words) -> None:
-    made = drill.lesson(played(chat, TURNS), CODE, words)
+    made = drill.lesson(played(chat, TURNS), listing("a.py", CODE, "clip"), words)
     assert made is not None
     decoder, at = checkpoint.load(BASE), torch.from_numpy(made.ids)
     right = np.unpackbits(made.right, axis=1, count=len(words.texts)).astype(bool)

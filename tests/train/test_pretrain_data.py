@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,20 @@ def test_fixed_parts_are_one_token_each(tokenizer: Any) -> None:
 
 def test_pieces_are_python_shaped(tokenizer: Any) -> None:
     pieces = [
-        piece for piece, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("if a1 >= 20:\n    b **= 2")
+        piece for piece, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("if a1 >= 201:\n    b **= 2")
     ]
     assert [p.replace("Ġ", " ").replace("Ċ", "\n") for p in pieces] == [
-        *("if", " a", "1", " >=", " 2", "0", ":", "\n    ", "b", " **=", " 2"),
+        *("if", " a", "1", " >=", " 2", "01", ":", "\n    ", "b", " **=", " 2"),
     ]
+
+
+def test_the_label_of_a_line_ends_in_its_last_two_digits(tokenizer: Any) -> None:
+    def tokens(text: str) -> list[str]:
+        return [tokenizer.decode([i]) for i in tokenizer.encode(text)]
+
+    assert tokens("2612\t")[-1] == "12\t" and tokens("7\t") == ["7\t"] and tokens("107\t")[-1] == "07\t"
+    call = tokens('{"name": "editor", "arguments": {"command": "str_replace", "line": 7, "old_str": "a')
+    assert call[0].endswith('"line": ') and call[1:3] == ["7", ', "old_str": "']
 
 
 def test_the_same_texts_give_the_same_tokenizer(functions: list[Function], tokenizer: Any, tmp_path: Path) -> None:
@@ -101,7 +111,11 @@ async def test_a_transcript_reads_as_a_task_does(functions: list[Function], chat
     opening = chat.decode(played.turns[0].observation_ids)
     name = function.name.rsplit(".", 1)[-1]
     assert f"`{function.name}` in {function.path} " in opening and "Run `repro` to see it fail." in opening
-    assert f"```python\n{function.code}\n```" in opening and f"def {name}(" in opening
+    listing = re.search(r"```python\n(.*?)\n```", opening, re.DOTALL)
+    assert listing and f"def {name}(" in opening
+    numbers, rows = zip(*(row.split("\t", 1) for row in listing[1].split("\n")), strict=True)
+    assert "\n".join(rows) == function.code
+    assert list(map(int, numbers)) == list(range(int(numbers[0]), int(numbers[0]) + len(rows)))
     assert function.docstring not in opening
 
 

@@ -168,9 +168,9 @@ async def test_the_explorer_itself_passes_the_gate(packages: Path, made: tuple[P
 
 def test_few_edits_do_not_pass() -> None:
     nothing = gate.Share(0, 100)
-    assert gate.Gate(gate.Share(91, 100), nothing, nothing, nothing).passed
-    assert not gate.Gate(gate.Share(90, 100), nothing, nothing, nothing).passed
-    assert not gate.Gate(gate.Share(49, 49), nothing, nothing, nothing).passed
+    assert gate.Gate(gate.Share(91, 100), nothing, nothing, nothing, nothing).passed
+    assert not gate.Gate(gate.Share(90, 100), nothing, nothing, nothing, nothing).passed
+    assert not gate.Gate(gate.Share(49, 49), nothing, nothing, nothing, nothing).passed
 
 
 def test_wilson_gives_the_known_intervals() -> None:

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repodojo.agent.tools.base import View
+from repodojo.agent.tools.base import View, numbered
 from repodojo.core.protocols import Sandbox
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -18,10 +18,16 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True)
 class Listing:
-    """Source lines for the prompt, and the editor view that they amount to."""
+    """Source lines for the prompt, the number of each in its file, and the editor view that they amount to."""
 
     text: str
+    numbers: tuple[int, ...]
     view: View
+
+    @property
+    def numbered(self) -> str:
+        """The lines as the editor shows them."""
+        return "\n".join(map(numbered, self.numbers, self.text.split("\n")))
 
 
 async def retrieve(sandbox: Sandbox, focus: Sequence[str]) -> Listing | None:
@@ -38,21 +44,23 @@ async def retrieve(sandbox: Sandbox, focus: Sequence[str]) -> Listing | None:
 
 def listing(path: str, source: str, name: str) -> Listing:
     """The definition's lines without docstring, dedented; LookupError where `name` is not defined in `source`."""
-    text, ranges = render(_find(ast.parse(source), name.split(".")), source.split("\n"))
-    return Listing(text, View(path, ranges))
+    text, numbers, ranges = render(_find(ast.parse(source), name.split(".")), source.split("\n"))
+    return Listing(text, numbers, View(path, ranges))
 
 
-def render(node: Definition, lines: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """A definition's text without docstring and blank lines, dedented, and the line ranges it came from."""
+def render(node: Definition, lines: Sequence[str]) -> tuple[str, tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """A definition's text without docstring and blank lines, dedented; its lines' numbers; the ranges they are of."""
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     last = node.end_lineno or node.lineno
     ranges: tuple[tuple[int, int], ...] = ((first, last),)
     doc = node.body[0]
     if _is_docstring(doc) and _stands_alone(doc, lines):
         ranges = tuple(r for r in ((first, doc.lineno - 1), ((doc.end_lineno or doc.lineno) + 1, last)) if r[0] <= r[1])
-    shown = [line for a, b in ranges for line in lines[a - 1 : b] if line.strip()]
+    numbers = tuple(n for a, b in ranges for n in range(a, b + 1) if lines[n - 1].strip())
+    shown = [lines[n - 1] for n in numbers]
     indent = len(lines[first - 1]) - len(lines[first - 1].lstrip())
-    return "\n".join(line[min(indent, len(line) - len(line.lstrip())) :] for line in shown), ranges
+    text = "\n".join(line[min(indent, len(line) - len(line.lstrip())) :] for line in shown)
+    return text, numbers, ranges
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -20,7 +20,7 @@ def messages(task: Task, listing: Listing | None, system: str = SYSTEM, notes: s
         parts.append(task.interface.rstrip())
     if listing is not None:
         head = "" if listing.view.path in task.instruction else f"{listing.view.path}:\n"
-        parts.append(f"{head}```python\n{listing.text}\n```")
+        parts.append(f"{head}```python\n{listing.numbered}\n```")
     if notes:
         parts.append(notes)
     return [{"role": "system", "content": system}, {"role": "user", "content": "\n".join(parts)}]

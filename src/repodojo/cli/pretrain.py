@@ -31,9 +31,10 @@ def pretrain(
     work: Annotated[Path | None, typer.Option(help="Where stages are kept (default: OUT.work).")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads and worker processes (0: one a core).")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds of drill after training.")] = 4,
-    drill: Annotated[int, typer.Option(min=1, help="Episodes of each round of drill.")] = 1200,
-    sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.5,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of drill after training.")] = 2,
+    drill: Annotated[int, typer.Option(min=1, help="Episodes of each round of drill.")] = 800,
+    sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.25,
+    start: Annotated[Path | None, typer.Option(help="Base to go on from (default: none).")] = None,
     decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
     gate_only: Annotated[Path | None, typer.Option(help="Only measure this model folder.")] = None,
     held: Annotated[float, typer.Option(min=0, max=1, help="Share of functions kept for the gate.")] = 0.004,
@@ -66,6 +67,7 @@ def pretrain(
         held=held,
         episodes=episodes,
         finish=Finish(drill, rounds, sharpness=sharpness),
+        start=start,
     )
     kept = work or target.absolute().with_name(f"{target.absolute().name}.work")
     with Bars() as bars:

@@ -1,4 +1,4 @@
-"""Random well-typed edits of a listing, as the editor takes them: old_str, new_str.
+"""Random well-typed edits of a listing, as the editor takes them: line, old_str, new_str.
 
 Nothing here knows what was broken. A family is a way in which code may be changed (an operator for another of its
 class, a name for another local name, ...); a candidate is a span of one line and its replacement.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from repodojo.agent.scripted.lexer import KEYWORDS, Piece, pieces_of
+from repodojo.agent.tools.editor import whole_words
 
 CLASSES = (
     ("comparison", ("<", "<=", ">", ">=", "==", "!=")),
@@ -19,10 +20,6 @@ CLASSES = (
     ("boolean", ("and", "or")),
     ("boolean", ("True", "False")),
 )
-# Pieces of context: from the start of the line up to the change. A line begins with one of few tokens, and each next
-# one is nearly given by those before it; a snippet from the middle has to be begun by guessing one of fifty. It ends
-# where it changes, so what replaces it differs where the snippet ends, not at any of its tokens.
-LEFT, FEWEST = 24, 3
 
 
 @dataclass(frozen=True)
@@ -38,19 +35,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Edit:
-    """What the editor is asked to do."""
+    """What the editor is asked to do; `line` is counted as the file's lines are."""
 
     family: str
+    line: int
     old: str
     new: str
 
 
 class Listing:
-    """A definition's source and everything that can be tried on it."""
+    """A definition's source and everything that can be tried on it; `numbers` are its lines' in the file."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, numbers: Sequence[int] = ()) -> None:
         self.lines = text.split("\n")
+        self.numbers = numbers or range(1, len(self.lines) + 1)
         self.pieces = [pieces_of(line, number) for number, line in enumerate(self.lines)]
         self.names = sorted(_local_names(self.pieces))
         self.by_family: dict[str, list[Candidate]] = {}
@@ -68,23 +66,32 @@ class Listing:
         return None
 
     def edit(self, candidate: Candidate) -> Edit | None:
-        """The candidate with context of its line, as much as makes it unique; None where that cannot be."""
+        """The candidate with as much context as makes it the first such in its line; None where that cannot be."""
         row, line = self.pieces[candidate.line], self.lines[candidate.line]
-        first = _reach(row, candidate.first, -LEFT)
-        last = _reach(row, candidate.last, max(FEWEST - (candidate.last - first), 0))
+        first, last = candidate.first, candidate.last
         while True:
             start = row[first].start if first else row[0].end - len(row[0].text)
             end = row[last - 1].end
-            if self.text.count(line[start:end]) == 1:
+            if _comes_first(line, line[start:end], start):
                 break
-            wider = _reach(row, first, -1), _reach(row, last, 1)
+            wider = (_reach(row, first, -1), last)
+            if wider == (first, last):
+                wider = (first, _reach(row, last, 1))
             if wider == (first, last):
                 return None
             first, last = wider
         inner = row[candidate.first].start, row[candidate.last - 1].end
         old, new = line[start:end], line[start : inner[0]] + candidate.text + line[inner[1] : end]
         new = new if first else new.lstrip()
-        return Edit(candidate.family, old, new) if plain(old) and plain(new) and old != new else None
+        number = self.numbers[candidate.line]
+        return Edit(candidate.family, number, old, new) if plain(old) and plain(new) and old != new else None
+
+
+def _comes_first(line: str, old: str, start: int) -> bool:
+    """Whether the editor would take `old` for the one at `start`, however deep the line is indented in the file."""
+    deeper = f" {line}"
+    hits = [at for at in range(len(deeper)) if deeper.startswith(old, at)]
+    return whole_words(deeper, old, hits)[0] == start + 1
 
 
 def _reach(row: Sequence[Piece], at: int, by: int) -> int:
@@ -200,7 +207,7 @@ def _swapped(row: Sequence[Piece], i: int, blank: str) -> Iterator[Candidate]:
 
 
 def _statements(row: Sequence[Piece], names: Sequence[str]) -> Iterator[Candidate]:
-    """Drop a simple statement, or put a simple one in the place of `pass`."""
+    """Comment a simple statement out, or put a simple one in the place of `pass`."""
     if not row or row[-1].text in (":", ",", "(", "[", "{") or row[0].text in ("def", "class", "@", ")", "]", "}"):
         return
     if row[0].text == "pass":
@@ -213,4 +220,4 @@ def _statements(row: Sequence[Piece], names: Sequence[str]) -> Iterator[Candidat
         for word in ("return", "continue", "break"):
             yield Candidate("statement", row[0].line, 0, 1, word)
     elif row[0].text not in KEYWORDS or row[0].text in ("return", "raise", "continue", "break", "del"):
-        yield Candidate("statement", row[0].line, 0, len(row), "pass")
+        yield Candidate("statement", row[0].line, 0, 1, f"pass  # {row[0].text}")

@@ -14,16 +14,18 @@ from repodojo.core.errors import ConfigError
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import render
 
-_CODE = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
+_CODE = re.compile(r"```python\n(\d+\t.*?)\n```", re.DOTALL)
+_LINE = re.compile(r"^(\d+)\t(.*)$", re.MULTILINE)
 _COMMAND = re.compile(r"^Run `([^`]+)`", re.MULTILINE)
 SUBMIT = render("submit", {})
 UNDO = render("editor", {"command": "undo"})
 
 
-def code_of(texts: Sequence[str]) -> str:
-    """The listing that the opening shows ("" where the harness retrieved none)."""
+def listing_of(texts: Sequence[str]) -> Listing:
+    """The listing that the opening shows; an empty one where the harness retrieved none."""
     match = _CODE.search(texts[1])
-    return match[1] if match else ""
+    lines = _LINE.findall(match[1]) if match else []
+    return Listing("\n".join(line for _, line in lines), [int(number) for number, _ in lines])
 
 
 def run_tests(texts: Sequence[str]) -> str:
@@ -34,7 +36,7 @@ def run_tests(texts: Sequence[str]) -> str:
 
 def replace(edit: Edit) -> str:
     """The call that makes an edit."""
-    return render("editor", {"command": "str_replace", "old_str": edit.old, "new_str": edit.new})
+    return render("editor", {"command": "str_replace", "line": edit.line, "old_str": edit.old, "new_str": edit.new})
 
 
 def is_green(output: str) -> bool:
@@ -50,7 +52,7 @@ class RandomEdit:
         self.rng = random.Random(seed)
 
     def __call__(self, texts: Sequence[str]) -> str:
-        edit = Listing(code_of(texts)).draw(self.rng) if len(texts) == 2 else None
+        edit = listing_of(texts).draw(self.rng) if len(texts) == 2 else None
         return replace(edit) if edit else SUBMIT
 
 
@@ -63,7 +65,7 @@ class NegateFirstIf:
     def __call__(self, texts: Sequence[str]) -> str:
         if len(texts) > 2:
             return SUBMIT
-        listing = Listing(code_of(texts))
+        listing = listing_of(texts)
         for candidate in listing.by_family.get("negation", ()):
             if candidate.text.strip() == "if not":
                 edit = listing.edit(candidate)
@@ -80,35 +82,31 @@ class TestedSearch:
     def __init__(self, seed: int, tries: int = 7) -> None:
         self.rng = random.Random(seed)
         self.tries = tries
-        self.tried: set[tuple[str, str]] = set()
+        self.tried: set[Edit] = set()
 
     def __call__(self, texts: Sequence[str]) -> str:
         if (len(texts) > 2 and is_green(texts[-1])) or len(self.tried) >= self.tries:
             return SUBMIT
-        listing = Listing(code_of(texts))
+        listing = listing_of(texts)
         for _ in range(50):
             edit = listing.draw(self.rng)
-            if edit is not None and (edit.old, edit.new) not in self.tried:
+            if edit is not None and edit not in self.tried:
                 undo = [UNDO] if self.tried else []
-                self.tried.add((edit.old, edit.new))
+                self.tried.add(edit)
                 return "\n".join([*undo, replace(edit), run_tests(texts)])
         return SUBMIT
 
 
-def slip(code: str, rng: random.Random) -> Edit | None:
-    """An edit of `code` that the editor refuses: nothing changed, a snippet miscopied, or one that stands twice."""
-    listing = Listing(code)
+def slip(listing: Listing, rng: random.Random) -> Edit | None:
+    """An edit that the editor refuses: nothing changed, or a snippet miscopied."""
     edit = listing.draw(rng)
+    code = "\n".join(listing.lines)
     pieces = [line[p.start : p.end] for row, line in zip(listing.pieces, listing.lines, strict=True) for p in row]
     if edit is None:
         return None
     if rng.random() < 0.3:
         return replace_parts(edit, old=edit.old, new=edit.old)
-    if rng.random() < 0.3:
-        twice = [piece for piece in pieces if code.count(piece) > 1 and plain(piece)]
-        return replace_parts(edit, old=rng.choice(twice), new=edit.new) if twice else None
-    own = pieces_of(edit.old, 0)
-    at = rng.choice(own)
+    at = rng.choice(pieces_of(edit.old, 0))
     wrong = edit.old[: at.start] + rng.choice(pieces) + edit.old[at.end :]
     return replace_parts(edit, old=wrong, new=edit.new) if wrong not in code and plain(wrong) else None
 
@@ -126,20 +124,20 @@ class Explorer:
         self.rng = random.Random(seed)
         self.faults = faults
         self.standing = False  # whether an edit stands
-        self.seen: set[str] = set()
+        self.seen: set[Edit] = set()
 
     def __call__(self, texts: Sequence[str]) -> str:
-        rng, code = self.rng, code_of(texts)
+        rng, listing = self.rng, listing_of(texts)
         if self._submits(texts[-1]):
             return SUBMIT
         if rng.random() < 0.04:
-            return self._look(texts)
+            return self._look(listing)
         calls = [UNDO] if self.standing else []
         self.standing = False
         if self.faults and rng.random() < self.faults:
-            edit = slip(code, rng)
+            edit = slip(listing, rng)
         else:
-            edit = self._edit(code)
+            edit = self._edit(listing)
             self.standing = edit is not None
         if edit is not None:
             calls.append(replace(edit))
@@ -152,21 +150,18 @@ class Explorer:
             return self.standing and self.rng.random() < 0.05
         return self.standing and self.rng.random() < (0.6 if is_green(heard) else 0.03)
 
-    def _edit(self, code: str, tries: int = 20) -> Edit | None:
-        listing = Listing(code)
+    def _edit(self, listing: Listing, tries: int = 20) -> Edit | None:
         for _ in range(tries):
             edit = listing.draw(self.rng)
-            after = edit and code.replace(edit.old, edit.new, 1)
-            if edit and after and after not in self.seen:
-                self.seen.add(after)
+            if edit and edit not in self.seen:
+                self.seen.add(edit)
                 return edit
         return None
 
-    def _look(self, texts: Sequence[str]) -> str:
-        listing = Listing(code_of(texts))
+    def _look(self, listing: Listing) -> str:
         if self.rng.random() < 0.5 and listing.names:
             return render("search", {"query": self.rng.choice(listing.names)})
-        first = self.rng.randint(1, 90)
+        first = self.rng.choice(listing.numbers) if listing.numbers else 1
         return render("editor", {"command": "view", "view_range": [first, first + self.rng.randint(3, 9)]})
 
 

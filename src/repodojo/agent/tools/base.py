@@ -40,6 +40,11 @@ class View:
     ranges: tuple[tuple[int, int], ...] = ()
 
 
+def numbered(number: int, line: str) -> str:
+    """A line as views and listings show it."""
+    return f"{number}\t{line}"
+
+
 @dataclass(frozen=True)
 class Change:
     """One change of a file, for undoing it: its bytes before (None: it did not exist), the views before and after."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from repodojo.agent.tools.base import Arguments, Change, MissingArguments, ToolContext, View, Word
+from repodojo.agent.tools.base import Arguments, Change, MissingArguments, ToolContext, View, Word, numbered
 from repodojo.core.records import ToolResult
 
 NEEDS = {"create": ("path", "file_text"), "str_replace": ("old_str", "new_str"), "insert": ("insert_line", "new_str")}
 MOST_LINES = 400
+NEAR = 10  # lines: what stands further from the line that was named was not meant
 
 
 class EditorArguments(Arguments):
@@ -22,6 +25,7 @@ class EditorArguments(Arguments):
         default=None, description="view: first and last line.", min_length=2, max_length=2
     )
     file_text: str | None = Field(default=None, description="create: the whole text.")
+    line: int | None = Field(default=None, description="str_replace: the line of old_str; the first one there.")
     old_str: str | None = Field(default=None, description="str_replace: text that stands there exactly once.")
     new_str: str | None = Field(default=None, description="str_replace, insert: the new text.")
     insert_line: int | None = Field(default=None, description="insert: line after which to insert; 0 is the top.")
@@ -43,7 +47,7 @@ class EditError(Exception):
 
 
 class Editor:
-    """Edits files in the box. A str_replace looks in the lines last shown first, then in the whole file."""
+    """Edits files in the box. A str_replace without a line looks in the lines last shown first, then in the file."""
 
     name = "editor"
     description = "View, create and edit files."
@@ -72,7 +76,7 @@ class Editor:
             raise EditError("bad-range", f"{path} has {len(lines)} lines")
         last = min(last, len(lines), first + MOST_LINES - 1)
         context.view = View(path, ((first, last),) if arguments.view_range else ())
-        shown = [f"{number:6}\t{line}" for number, line in enumerate(lines[first - 1 : last], first)]
+        shown = [numbered(number, line) for number, line in enumerate(lines[first - 1 : last], first)]
         return "\n".join([*shown, f"[{len(lines)} lines in all]"] if last < len(lines) else shown)
 
     async def _list(self, path: str, context: ToolContext) -> list[str]:
@@ -121,20 +125,54 @@ def replaced(text: str, arguments: EditorArguments, view: View) -> tuple[str, in
     old, new = arguments.old_str or "", arguments.new_str or ""
     if old == new or not old:
         raise EditError("no-change", "old_str is empty" if not old else "old_str and new_str are the same")
-    at = find_once(text, old, view)
+    at = find_once(text, old, view, arguments.line)
     return text[:at] + new + text[at + len(old) :], text.count("\n", 0, at) + 1
 
 
-def find_once(text: str, old: str, view: View) -> int:
-    """Where `old` stands: once within the lines last shown, else once in the file; EditError otherwise."""
-    spans = [_span(text, first, last) for first, last in view.ranges] or [(0, len(text))]
-    hits = [hit for start, end in spans for hit in _occurrences(text, old, start, end)]
-    if not hits and view.ranges:
-        hits = _occurrences(text, old, 0, len(text))
+def find_once(text: str, old: str, view: View, line: int | None = None) -> int:
+    """Where `old` stands: once within the lines last shown, else once in the file; EditError otherwise.
+
+    With a `line` the first one in it is meant, or in the nearest line within NEAR, as patch(1) takes line numbers;
+    there whole words go before parts of words.
+    """
+    if line is not None:
+        hits = _nearest(text, old, _occurrences(text, old, 0, len(text)), line)
+    else:
+        spans = [_span(text, first, last) for first, last in view.ranges] or [(0, len(text))]
+        hits = [hit for start, end in spans for hit in _occurrences(text, old, start, end)]
+        if not hits and view.ranges:
+            hits = _occurrences(text, old, 0, len(text))
     if len(hits) != 1:
-        said = "not found" if not hits else f"found {len(hits)} times, give more context"
+        near = "" if line is None else f" near line {line}"
+        said = f"not found{near}" if not hits else f"found {len(hits)} times, give its line or more context"
         raise EditError("not-found" if not hits else "not-unique", f"old_str {said}")
     return hits[0]
+
+
+def _nearest(text: str, old: str, hits: list[int], line: int) -> list[int]:
+    """The hit in the line that is nearest to `line`, the later one of two as near; none beyond NEAR."""
+    starts = list(accumulate((len(row) + 1 for row in text.split("\n")), initial=0))
+    rows = [bisect_right(starts, hit) for hit in hits]
+    best = min(rows, key=lambda row: (abs(row - line), -row), default=0)
+    found = [hit for hit, row in zip(hits, rows, strict=True) if row == best]
+    return whole_words(text, old, found)[:1] if abs(best - line) <= NEAR else []
+
+
+def whole_words(text: str, old: str, hits: list[int]) -> list[int]:
+    """The hits that do not cut through a word of `text`; all of them where each does.
+
+    >>> whole_words("in line", "in", [0, 4])
+    [0]
+    """
+
+    def cuts(at: int) -> bool:
+        return 0 < at < len(text) and _in_word(text[at - 1]) and _in_word(text[at])
+
+    return [hit for hit in hits if not cuts(hit) and not cuts(hit + len(old))] or hits
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _span(text: str, first: int, last: int) -> tuple[int, int]:
@@ -145,10 +183,10 @@ def _span(text: str, first: int, last: int) -> tuple[int, int]:
 
 
 def _occurrences(text: str, old: str, start: int, end: int) -> list[int]:
-    """Offsets of `old` within [start, end), overlapping ones too, at most 20: more than one is an error anyway."""
+    """Offsets of `old` within [start, end), overlapping ones too."""
     hits: list[int] = []
     at = text.find(old, start, end)
-    while at >= 0 and len(hits) < 20:
+    while at >= 0:
         hits.append(at)
         at = text.find(old, at + 1, end)
     return hits

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 TEXT = """# A small base for coding agents' exercises
 
 {parameters:,} parameters ({layers} layers, {hidden} wide, {vocabulary} tokens; {layout} layout, {dtype}), made by
-Repodojo {version} from nothing.
+Repodojo {version} from {origin}.
 
 It was trained to write the form of an agent's work: calls, copies from a listing, edits, a submission. It read
 functions of published Python packages within random transcripts of a scripted explorer. No bug was injected into
@@ -21,7 +21,7 @@ language model, and of little use outside the episodes it was made for.
 
 ## How it was made
 
-    repodojo pretrain -o DIR --packages packages.txt --tokens {asked} --functions {given} --seed {seed} \\
+    repodojo pretrain -o DIR --packages packages.txt --tokens {asked} --functions {given} --seed {seed}{start} \\
         --rounds {rounds} --drill {drill} --sharpness {sharpness:g}
 
 - training: {tokens:,} tokens (padding included) on {transcript_tokens:,} tokens of transcripts, one for
@@ -72,6 +72,8 @@ def text(result: Result, settings: Settings) -> str:
         functions=result.functions,
         removed=result.removed,
         seed=settings.seed,
+        start=" --start EARLIER" if settings.start else "",
+        origin="an earlier base, whose card says how that was made" if settings.start else "nothing",
         asked=settings.schedule.tokens,
         given=settings.functions,
         drill=finish.episodes,

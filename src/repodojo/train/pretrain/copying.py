@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from repodojo.agent.focus import Listing as Shown
 from repodojo.agent.scripted.edits import Listing
 from repodojo.agent.scripted.scripts import replace
 from repodojo.inference.chat import ChatFormat
 
-OLD, END = '"old_str": "', '"}}'
+START, END = '"line": ', '"}}'
 
 
 class Words:
@@ -25,14 +26,14 @@ class Words:
         self.texts = [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in range(len(tokenizer))]
 
     def starts(self, ids: Sequence[int]) -> list[tuple[int, str]]:
-        """Of each str_replace of an action: its old_str's first token, and the text before.
+        """Of each str_replace of an action: its line's first token, and the text before.
 
         One that begins within a token is left out.
         """
         found, written = [], ""
         for at, token in enumerate(ids[:-1]):
             written += self.texts[token]
-            if self.texts[token].endswith(OLD):
+            if self.texts[token].endswith(START):
                 found.append((at + 1, written))
         return found
 
@@ -58,10 +59,10 @@ class _Node:
 class Edits:
     """Every edit that the explorer could make of a listing and that was not made yet, token by token."""
 
-    def __init__(self, code: str, words: Words) -> None:
+    def __init__(self, shown: Shown, words: Words) -> None:
         self.words = words
         self.root = _Node()
-        listing = Listing(code)
+        listing = Listing(shown.text, shown.numbers)
         edits = (listing.edit(candidate) for candidates in listing.by_family.values() for candidate in candidates)
         for call in {replace(edit) for edit in edits if edit is not None}:
             ids = words.chat.encode(call)

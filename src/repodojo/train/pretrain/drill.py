@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from repodojo.agent.focus import retrieve
+from repodojo.agent.focus import Listing, retrieve
 from repodojo.agent.loop import Played, play
 from repodojo.agent.policy import ModelPolicy
 from repodojo.agent.scripted.scripts import UNDO
@@ -93,20 +93,20 @@ async def _play_all(model: Path, functions: Sequence[Function], seed: int) -> li
         played = await play(task, policy.actor(rng.randrange(1 << 62)), box, chat, tools=tools, limits=PLAY)
         box.files = dict(box.base)
         listing = await retrieve(box, task.focus)
-        return lesson(played, listing.text, words) if listing else None
+        return lesson(played, listing, words) if listing else None
 
     made = await asyncio.gather(*(one(i, function) for i, function in enumerate(functions)))
     await engine.aclose()
     return [one for one in made if one is not None]
 
 
-def lesson(played: Played, code: str, words: Words) -> Lesson | None:
-    """What an episode on the listing `code` teaches; None where it tried no edit.
+def lesson(played: Played, listing: Listing, words: Words) -> Lesson | None:
+    """What an episode on the listing teaches; None where it tried no edit.
 
     Edits count that were made while none stood, for the listing is what they are copied from; those of malformed
     turns too, for a snippet without an end is why most of them are malformed.
     """
-    notes = _Notes(Edits(code, words))
+    notes = _Notes(Edits(listing, words))
     for turn in played.turns:
         notes.hear(turn.observation_ids)
         notes.judge(turn)

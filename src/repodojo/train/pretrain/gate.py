@@ -63,6 +63,7 @@ class Gate:
     """What the episodes showed. Edits count where the call is well-formed; turns count all that were sampled."""
 
     accepted: Share
+    placed: Share
     format_errors: Share
     several_calls: Share
     submits: Share
@@ -76,6 +77,7 @@ class Gate:
         """Figures by name, the barred one first."""
         return [
             ("edits that the editor accepts", self.accepted),
+            ("accepted edits in the line that they name", self.placed),
             ("turns with a format error", self.format_errors),
             ("turns with several calls", self.several_calls),
             ("episodes that end by submitting", self.submits),
@@ -105,11 +107,12 @@ def judge(played: Sequence[Played]) -> Gate:
     """The figures of episodes."""
     turns = [turn for episode in played for turn in episode.turns]
     answered = [pair for turn in turns for pair in zip(turn.calls, turn.results, strict=False)]
-    edits = [
-        result.error for call, result in answered if call.name == "editor" and call.arguments.get("command") in EDITS
-    ]
+    edits = [pair for pair in answered if pair[0].name == "editor" and pair[0].arguments.get("command") in EDITS]
+    accepted = [(call, result) for call, result in edits if not result.error]
+    named = [(call.arguments["line"], result.output) for call, result in accepted if call.arguments.get("line")]
     return Gate(
-        Share(sum(not error for error in edits), len(edits)),
+        Share(len(accepted), len(edits)),
+        Share(sum(said == f"edited line {line}" for line, said in named), len(named)),
         Share(sum(bool(turn.format_error) for turn in turns), len(turns)),
         Share(sum(len(turn.calls) > 1 for turn in turns), len(turns)),
         Share(sum(episode.stop_reason == "submit" for episode in played), len(played)),

@@ -108,5 +108,7 @@ def _refuse(settings: Settings, out: Path) -> None:
     sources.refuse_measured(settings.requirements)
     if settings.schedule.tokens < 1 or settings.functions < 0 or not 0 < settings.held < 1:
         raise ConfigError("tokens must be at least 1, functions at least 0, the share held out between 0 and 1")
+    if settings.start is not None:
+        checkpoint.architecture(settings.start)  # refuse what is no model before anything is fetched
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
         raise ConfigError(f"{out} holds something else than a model", way_out="name a new folder")

@@ -28,6 +28,7 @@ class Settings:
         how to go on after an error, and would make more of them if it read such things from the start
     excluded: packages whose code must not be read, whoever copied it
     held: share of the functions that the gate plays on
+    start: folder of a base to go on from; None to begin with nothing
     """
 
     requirements: tuple[str, ...]
@@ -40,6 +41,7 @@ class Settings:
     held: float = 0.004
     episodes: int = 200
     finish: Finish = field(default_factory=Finish)
+    start: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
+import itertools
 import os
 import random
 import shutil
@@ -15,6 +17,7 @@ from pathlib import Path
 import torch
 
 from repodojo.agent.scripted import edits, lexer, scripts
+from repodojo.agent.tools.base import numbered
 from repodojo.inference import checkpoint
 from repodojo.train.events import Watcher
 from repodojo.train.pretrain import dataset, finish, loop, tokenizer, transcripts
@@ -22,6 +25,7 @@ from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.objective import can_compile
 from repodojo.train.pretrain.settings import Machine, Settings, key
+from repodojo.train.pretrain.transplant import transplant
 
 LARGEST_FLOAT32 = 16 << 20  # bytes: a larger base is saved in bfloat16, for what ships must stay small
 WORTH_COMPILING = 4_000_000  # tokens: in fewer, the half-minute that compiling takes does not come back
@@ -51,15 +55,20 @@ class Stages:
         return self.work / key(self.settings.seed, vocabulary, [asdict(f) for f in self.chosen])
 
     def tokenizer(self) -> Path:
-        """Trained on what transcripts hold: listings, instructions, small outputs."""
+        """Trained on what transcripts hold: listings, instructions, small outputs. Or that of the base it starts from."""
         path = self.folder / "tokenizer"
         if path.is_dir():
             return path
+        start, size = self.settings.start, self.settings.architecture.vocabulary
+        if start is not None and tokenizer.speaks(start, size):
+            return start
         self.watcher.phase("tokenizer", 0)
         rng = random.Random(self.settings.seed)
 
         def texts() -> Iterator[str]:
-            yield from (function.code for function in self.chosen[:30000])
+            for function in self.chosen[:30000]:
+                first = rng.randint(1, transcripts.LONGEST)
+                yield "\n".join(map(numbered, itertools.count(first), function.code.split("\n")))
             yield from (transcripts.exercise(function, rng).instruction for function in self.chosen[:8000])
             for _ in self.chosen[:3000]:
                 yield f"{rng.randint(1, 9)} passed\nedited line {rng.randint(1, 900)}\nundid the last edit\nrepro"
@@ -85,7 +94,7 @@ class Stages:
         self, phase: str, name: str, functions: Sequence[Function], words: Path, *, late: bool = False
     ) -> dataset.Transcripts:
         cache = self.folder / name
-        cache.mkdir(exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         self.watcher.phase(phase, len(functions))
         return dataset.make(
             functions,
@@ -105,6 +114,8 @@ class Stages:
     def train(self, data: dataset.Transcripts, late: dataset.Transcripts, words: Path, out: Path) -> tuple[int, str]:
         """Train, or take up training, and write the model folder; steps and dtype."""
         decoder = initialise(self.settings.architecture, self.settings.seed)
+        if self.settings.start is not None:
+            transplant(decoder, words, self.settings.start)
         progress = _Steps(self.watcher)
         steps = loop.train(
             decoder,
@@ -127,13 +138,17 @@ class Stages:
     def _state(self) -> str:
         """The name of what training keeps."""
         settings = self.settings
-        return key(asdict(settings.architecture), asdict(settings.schedule), settings.faults, _explorer())
+        made_of = [asdict(settings.architecture), asdict(settings.schedule), settings.faults, _explorer()]
+        if settings.start is not None:
+            made_of.append(hashlib.sha256((settings.start / "model.safetensors").read_bytes()).hexdigest())
+        return key(*made_of)
 
     def finish(self, out: Path, late: dataset.Transcripts, steps: int) -> None:
         """Rounds of drill, then sharpness, in the model folder `out`, which `steps` of training have made."""
         settings = self.settings.finish
         for number in range(settings.rounds):
-            kept = self.folder / f"drill-{key(self._state(), steps, asdict(settings), number)}"
+            made_of = settings.episodes, settings.mixed, settings.rate  # more rounds go on from those that were made
+            kept = self.folder / f"drill-{key(self._state(), steps, *made_of, number)}"
             if not kept.is_dir():
                 self._drill(out, late, number, kept)
             shutil.copytree(kept, out, dirs_exist_ok=True)

@@ -19,7 +19,8 @@ FRAGMENTS = (
     "<tool_call>\n",
     "\n</tool_call>",
     "\n</tool_call>\n<tool_call>\n",
-    '{"name": "editor", "arguments": {"command": "str_replace", "old_str": "',
+    '{"name": "editor", "arguments": {"command": "str_replace", "line": ',
+    ', "old_str": "',
     '{"name": "editor", "arguments": {"command": "undo"}}',
     '{"name": "editor", "arguments": {"command": "view", "view_range": [',
     '{"name": "bash", "arguments": {"command": "',
@@ -29,9 +30,12 @@ FRAGMENTS = (
     '"}}',
     "]}}",
 )
-# A blank belongs to what follows it; digits stand alone; a line break takes its indentation along.
+# The last two digits of a line's number are one token, which nothing else is made of: what a listing's lines are
+# looked up by.
+LABELS = (*(f"{number}\t" for number in range(10)), *(f"{number:02}\t" for number in range(100)))
+# A blank belongs to what follows it; digits go in pairs from the right; a line break takes its indentation along.
 OPERATORS = r"\*\*=|//=|\*\*|//|<<|>>>|>>|<=|>=|==|!=|->|:=|\+=|-=|\*=|/=|\.\.\."
-PIECES = rf" ?[A-Za-z_]+| ?\d|\n *| ?(?:{OPERATORS})| ?[^\sA-Za-z0-9_]| +|\s"
+PIECES = rf" ?[A-Za-z_]+| ?\d{{1,2}}(?=(?:\d\d)*(?!\d))|\n *| ?(?:{OPERATORS})| ?[^\sA-Za-z0-9_]| +|\s"
 TEMPLATE = """{%- for m in messages -%}
 {%- if m.role == 'system' -%}
 {{- '<|im_start|>system\\n' + m.content -}}
@@ -52,7 +56,7 @@ def train(texts: Iterator[str], size: int) -> Any:
     """A Hugging Face tokenizer of `size` entries, made from `texts`."""
     from transformers import PreTrainedTokenizerFast  # slow to import
 
-    fixed = len(SPECIAL) + len(FRAGMENTS)
+    fixed = len(SPECIAL) + len(FRAGMENTS) + len(LABELS)
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
@@ -61,7 +65,7 @@ def train(texts: Iterator[str], size: int) -> Any:
     trainer = trainers.BpeTrainer(vocab_size=size - fixed, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in SPECIAL])
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FRAGMENTS])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (*FRAGMENTS, *LABELS)])
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -69,6 +73,14 @@ def train(texts: Iterator[str], size: int) -> Any:
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+def speaks(model: Path, size: int) -> bool:
+    """Whether the model folder's tokenizer has `size` entries, and one for each fixed part."""
+    from transformers import AutoTokenizer  # slow to import
+
+    known = AutoTokenizer.from_pretrained(str(model)).get_vocab()  # type: ignore[no-untyped-call]
+    return len(known) == size and known.keys() >= {*SPECIAL, *FRAGMENTS, *LABELS}
 
 
 def save(tokenizer: Any, path: Path) -> None:

@@ -53,6 +53,7 @@ LITERALS += (
     "[[1], [2]]",
 )
 OBSERVATION_CHARS = 400
+LONGEST = 3000  # lines of a file before a function; short files are more frequent
 ERRORS = ("TypeError", "ValueError", "KeyError", "IndexError", "AttributeError", "NameError", "UnboundLocalError")
 _EXAMPLE = re.compile(r"^>>> (.+)\n(?!>>>|\.\.\.)(.+)", re.MULTILINE)
 
@@ -61,7 +62,7 @@ class OneFile:
     """A box that holds a single file in memory and answers test runs at random: no bug, no verdict, no lesson."""
 
     def __init__(self, function: Function, failing: str, rng: random.Random) -> None:
-        first = rng.randrange(400)  # the function stands somewhere in its file, not at the top
+        first = int(LONGEST ** rng.random()) - 1  # the function stands somewhere in its file, not at the top
         self.base = {function.path: ("\n" * first + function.code + "\n").encode()}
         self.files: dict[str, bytes] = dict(self.base)
         self.failing, self.rng = failing, rng
