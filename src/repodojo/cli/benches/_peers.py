@@ -49,7 +49,10 @@ def interpreter(folder: Path, packages: Sequence[str]) -> Path:
 
 
 def lines(python: Path, script: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run a script of this package in that environment, settings on its standard input; its JSON lines."""
+    """Run a script of this package in that environment, settings on its standard input; its JSON lines.
+
+    Only those that begin as a JSON object with a name in it: trainers print dicts of their own as Python writes them.
+    """
     source = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(source), "HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     done = subprocess.run(
@@ -63,7 +66,7 @@ def lines(python: Path, script: Path, settings: dict[str, Any]) -> list[dict[str
     if done.returncode:
         cause = f"the peer ended with code {done.returncode}: {_last(done.stderr)}"
         raise RunError(cause, way_out=f"run {script.name} in {python.parent.parent} by hand to see more")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
