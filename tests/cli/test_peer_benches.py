@@ -32,6 +32,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_an_option_that_a_benchmark_does_not_know_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--live would do nothing in bench train" in refused(capsys, "train", "--live")
     assert "--peer would do nothing in bench pipeline" in refused(capsys, "pipeline", "--peer", "x")
+    assert "--steps would do nothing in bench soak" in refused(capsys, "soak", "--steps", "2")
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -127,6 +128,7 @@ def test_our_side_trains_on_what_the_other_side_is_told(tmp_path: Path) -> None:
     config = end_to_end.settings(store, tmp_path / "run", quick=True)
     told = json.loads(json.dumps(end_to_end.peer_settings(config, tmp_path)))
     assert told["groups"] * told["group_size"] == 4 and told["tasks"] and Path(told["model"]).is_dir()
+    assert end_to_end.settings(store, tmp_path / "run", quick=False, steps=3).rl.steps == 3
     (line,) = end_to_end.play_ours(config)
     assert line["episodes"] == 4 and line["seconds"] > 0 and 0 <= line["reward"] <= 1
 
