@@ -154,7 +154,8 @@ def test_the_other_engine_plays_the_same_turns_as_ours() -> None:
 
 
 def test_a_peer_of_its_own_versions_sees_none_of_ours(tmp_path: Path) -> None:
-    python = _peers.interpreter(tmp_path / "env", (), apart=True)
+    python = _peers.interpreter(tmp_path / "env", (), apart=True, without=("setuptools",))
+    assert not list((tmp_path / "env").rglob("setuptools/__init__.py"))
     script = tmp_path / "side.py"
     script.write_text(
         "import importlib.util, json\nprint(json.dumps({'torch': bool(importlib.util.find_spec('torch'))}))\n"

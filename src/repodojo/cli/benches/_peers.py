@@ -22,11 +22,12 @@ def default_folder(name: str) -> Path:
     return Path(cache) / "repodojo" / "peers" / name
 
 
-def interpreter(folder: Path, packages: Sequence[str], *, apart: bool = False) -> Path:
+def interpreter(folder: Path, packages: Sequence[str], *, apart: bool = False, without: Sequence[str] = ()) -> Path:
     """The Python of a folder with these packages, installed there on the first call.
 
     It sees the packages of this installation too, so both sides run on the same torch and transformers, which the
     installation is told to leave as they are. Not so with `apart`, for a peer that wants versions of its own.
+    `without` are packages that come with it and are taken out again: those that cannot be loaded beside the rest.
     RunError where it fails, with pip's last words.
     """
     python = folder / "bin" / "python"
@@ -40,6 +41,8 @@ def interpreter(folder: Path, packages: Sequence[str], *, apart: bool = False) -
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if packages:
         _run([*pip, *packages, *pinned], folder)
+    if without:
+        _run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *without], folder)
     mark.write_text(json.dumps(list(packages)))
     return python
 

