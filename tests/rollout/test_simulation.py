@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repodojo.core.errors import ConfigError
+from repodojo.rollout.simulation.compare import compare
 from repodojo.rollout.simulation.engine import SimulatedEngine
 from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques, alone
@@ -169,3 +170,21 @@ def test_a_file_of_figures_names_what_is_wrong(tmp_path: Path) -> None:
     file.write_text("[engine]\ndecode_fixed = -1\n")
     with pytest.raises(ConfigError, match="see published"):
         Figures.read(file)
+
+
+def test_policies_compared_in_other_processes_are_those_compared_in_this_one() -> None:
+    work, size = Drawn(shipped(), seed=3), Size(environments=16, engines=4, groups=2, group_size=4, steps=2)
+    policies = {name: alone(60.0, 1, 1, 0.25)[name] for name in ("all", "synchronous", "lockstep")}
+    heard: list[str] = []
+    apart = compare(work, policies, size, processes=2, on_policy=heard.append)
+    assert apart == compare(Drawn(shipped(), seed=3), policies, size, processes=1)
+    assert list(apart) == list(policies) and sorted(heard) == sorted(policies)
+
+
+def test_a_finished_group_is_taken_before_older_ones_that_are_not() -> None:
+    slow, fast = Plan([1], [1], [50.0]), Plan([1], [1], [1.0])
+    work = Recorded([[slow], [fast], [fast]], COSTS, token_seconds=0.0, sync_seconds=0.0)
+    size = Size(environments=3, engines=2, groups=1, group_size=1, steps=2)
+    ahead = Techniques(staleness=2, in_flight=True, learner_share=0.5)
+    asked, finished = (simulate(work, replace(ahead, take=take), size) for take in ("asked", "finished"))
+    assert finished.step_seconds[0] < 10 and asked.step_seconds[0] > 50

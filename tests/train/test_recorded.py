@@ -16,7 +16,7 @@ from repodojo.core.records import Score, ToolResult, Trajectory, Turn
 from repodojo.rollout.simulation.engine import SimulatedEngine
 from repodojo.rollout.simulation.workload import Costs
 from repodojo.train.config import load
-from repodojo.train.recorded import Sampling, fitted, recorded, samplings
+from repodojo.train.recorded import Sampling, fitted, recorded, rounds, samplings
 from repodojo.train.rundir import RunDir
 from repodojo.train.simulation import foretell, size_of, techniques_of
 
@@ -57,6 +57,16 @@ def test_costs_are_found_again_in_the_turns_that_they_made(costs: tuple[float, f
     assert found.prefill_token == pytest.approx(truth.prefill_token, rel=0.3, abs=0.005)
 
 
+def test_several_engines_share_the_batch_that_records_show() -> None:
+    truth = Costs(decode_fixed=0.2, decode_each=0.05, prefill_token=0.01)
+    both = [turn for seed in (0, 1) for turn in sampled_by(SimulatedEngine(truth), random.Random(seed), 400)]
+    found = fitted(both, engines=2)
+    for batch in (2, 6):
+        step = truth.decode_fixed + batch * truth.decode_each
+        assert found.decode_fixed + batch * found.decode_each == pytest.approx(step, rel=0.2)
+    assert found.decode_each > 1.5 * fitted(both).decode_each
+
+
 def trajectory(step: int, group: int, member: int, started: float, slow: float = 1.0) -> Trajectory:
     """Three turns of 10 tokens in 2 s each, tools for member + 1 s a turn, 0.5 s before and 1 s of grading."""
     tools = member + 1.0
@@ -76,16 +86,19 @@ def run_of(
     wall: Callable[[int], float] = lambda step: 0.5 + 3 * (2 + 4) + 1,
     slow: float = 1.0,
     measured: bool = False,
+    refilled: bool = False,
 ) -> Path:
     """A run that took what such episodes take: the slowest member, then grading.
 
     slow: how many times as long the machine took for the same CPU time; measured: the run recorded that
+    refilled: its last group was asked for when the others were over
     """
     given = ["run.stages=rl", "rl.steps=2", "rollout.concurrency=64", f"rollout.group_size={GROUP}", *settings]
     with RunDir.create(path, load(None, given)) as run:
         for step in range(2):
             places = [(g, m) for g in range(GROUPS) for m in range(GROUP)]
-            found = [trajectory(step, g, m, EPOCH + 100.0 * step, slow) for g, m in places]
+            late = [20.0 * (refilled and g == GROUPS - 1) for g in range(GROUPS)]
+            found = [trajectory(step, g, m, EPOCH + 100.0 * step + late[g], slow) for g, m in places]
             run.add(found, stage="rl", step=step)
             times = {"rollout_seconds": wall(step) + 3 * 2 * (slow - 1), "learn_seconds": LEARNING * slow}
             times["publish_seconds"] = PUBLISHING * slow
@@ -117,6 +130,15 @@ def test_a_run_is_foretold_within_15_percent_by_itself_and_by_another(tmp_path: 
     slow = run_of(tmp_path / "slow", wall=lambda step: 99.0)
     with RunDir.read(slow) as run:
         assert foretell(run).error < -0.5  # what its episodes do not explain is not explained away
+
+
+def test_a_refill_waits_for_the_groups_before_it(tmp_path: Path) -> None:
+    given = run_of(tmp_path / "run", wall=lambda step: 2 * 19.5, refilled=True)
+    with RunDir.read(given) as run:
+        assert [len(groups) for groups in rounds(run, 1)] == [GROUPS - 1, 1]
+        assert abs(foretell(run).error) < 0.15
+    with RunDir.read(run_of(tmp_path / "at-once")) as run:
+        assert [len(groups) for groups in rounds(run, 1)] == [GROUPS]
 
 
 def test_costs_of_another_run_are_set_to_how_busy_the_machine_was(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def bench(
     boxes: Annotated[int, typer.Option(min=0, help="For sandbox: boxes alive at once (0: 200).")] = 0,
     alone: Annotated[bool, typer.Option("--alone", help="For sandbox: leave out what ours is compared with.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Of `pipeline`: play in real time, on fake engines.")] = False,
-    peer: Annotated[Path | None, typer.Option(help="Of `end-to-end`: where the other side's packages go.")] = None,
+    peer: Annotated[Path | None, typer.Option(help="Of end-to-end, decode, multiturn: the peer's folder.")] = None,
+    steps: Annotated[int, typer.Option(min=0, help="Of end-to-end: steps of training (0: 10).")] = 0,
+    tasks: Annotated[Path | None, typer.Option(help="Of end-to-end: a task store, in place of its own.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; `ratio` is the headline.")] = False,
 ) -> None:
     """Measure one part against its alternative; a ratio above 1 means that this project's way is better.
@@ -49,8 +51,8 @@ def bench(
     if name not in known:
         raise UserError(f"there is no benchmark {name!r}", way_out=f"choose from {', '.join(known)}")
     module = module_of(name)
-    asked = (("boxes", boxes), ("alone", alone), ("live", live), ("peer", peer))
-    more: dict[str, Any] = {key: value for key, value in asked if value}
+    asked = {"boxes": boxes, "alone": alone, "live": live, "peer": peer, "steps": steps, "tasks": tasks}
+    more: dict[str, Any] = {key: value for key, value in asked.items() if value}
     for key in more:
         if key not in inspect.signature(module.run).parameters:
             raise UserError(f"--{key} would do nothing in bench {name}", way_out="leave it out")

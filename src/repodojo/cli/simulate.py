@@ -116,14 +116,11 @@ def _chosen(known: Mapping[str, Techniques], names: str) -> Mapping[str, Techniq
 def _run(work: Workload, chosen: Mapping[str, Techniques], size: Size, *, quiet: bool) -> dict[str, Outcome]:
     from rich.console import Console
 
-    from repodojo.rollout.simulation.pipeline import simulate as simulated
+    from repodojo.rollout.simulation.compare import compare
 
-    found = {}
     with Bars(Console(stderr=True, quiet=quiet)) as bars:
-        for name, techniques in chosen.items():
-            bars.phase(name, size.steps)
-            found[name] = simulated(work, techniques, size, bars.advance)
-    return found
+        bars.phase("policies", len(chosen))
+        return compare(work, chosen, size, on_policy=lambda name: bars.advance(note=name))
 
 
 def _print(found: Mapping[str, Outcome], size: Size) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -34,27 +35,52 @@ def recorded(run: RunDir, steps: Sequence[int] | None = None) -> Recorded:
     RunError where it holds too few, or was made before episodes recorded their times.
     """
     lines = [line for line in run.metrics() if line["stage"] == "rl" and (steps is None or line["step"] in steps)]
-    found = [
-        run.load(row["id"])
-        for line in lines
-        for row in run.query("stage = 'rl' AND step = ? ORDER BY rowid", (line["step"],))
-    ]
-    played = [t for t in found if t.turns and t.timings.get("started")]
+    played = [t for line in lines for t in _played(run, line["step"])]
     turns = [turn for t in played for turn in t.turns]
     if len(turns) < LEAST_TURNS:
         cause = f"{run.path} holds {len(turns)} turns of reinforcement learning with their times"
         raise RunError(cause, way_out=f"record a run of at least {LEAST_TURNS} with this version")
-    groups: dict[str, list[Plan]] = {}
-    for trajectory in played:
-        groups.setdefault(trajectory.group_id, []).append(_plan(trajectory))
     tokens = sum(len(t.token_ids()) for t in played)
     learning = sum(line["learn_seconds"] - line.get("publish_seconds", 0.0) for line in lines)
     return Recorded(
-        list(groups.values()),
-        fitted([s for t in played for s in samplings(t)]),
+        [[_plan(t) for t in group] for group in _groups(played)],
+        fitted([s for t in played for s in samplings(t)], run.config.rollout.workers),
         token_seconds=learning / tokens,
         sync_seconds=mean(line.get("publish_seconds", 0.0) for line in lines),
     )
+
+
+def rounds(run: RunDir, step: int) -> list[list[list[Plan]]]:
+    """The groups of a synchronous step in the rounds they were asked in: the first, and those of its refills.
+
+    A group of a later round begins when all of the earlier ones are graded, which their times tell.
+    """
+    found: list[list[list[Plan]]] = []
+    over = -math.inf
+    for group in sorted(_groups(_played(run, step)), key=_begin):
+        if _begin(group) >= over:
+            found.append([])
+        over = max(over, *(t.timings["started"] + t.seconds + t.timings.get("grading", 0.0) for t in group))
+        found[-1].append([_plan(t) for t in group])
+    return found
+
+
+def _played(run: RunDir, step: int) -> list[Trajectory]:
+    """The RL episodes of a step that have turns and times."""
+    rows = run.query("stage = 'rl' AND step = ? ORDER BY rowid", (step,))
+    return [t for t in (run.load(row["id"]) for row in rows) if t.turns and t.timings.get("started")]
+
+
+def _groups(played: Sequence[Trajectory]) -> list[list[Trajectory]]:
+    """In the order of their first members."""
+    found: dict[str, list[Trajectory]] = {}
+    for trajectory in played:
+        found.setdefault(trajectory.group_id, []).append(trajectory)
+    return list(found.values())
+
+
+def _begin(group: Sequence[Trajectory]) -> float:
+    return min(t.timings["started"] for t in group)
 
 
 @dataclass(frozen=True)
@@ -88,11 +114,12 @@ def samplings(trajectory: Trajectory) -> list[Sampling]:
     return found
 
 
-def fitted(turns: Sequence[Sampling]) -> Costs:
+def fitted(turns: Sequence[Sampling], engines: int = 1) -> Costs:
     """Least squares over turns, no cost below zero: seconds = sampled (fixed + each * batch) + prefill * prefilled.
 
     `batch` is how many others were sampling meanwhile, on average, plus one; prefilled are the tokens that anybody
-    appended meanwhile, since a batch waits for them all.
+    appended meanwhile, since a batch waits for them all. With several engines each has its share of both: records do
+    not say which one served a turn.
     """
     begins, ends = np.sort([t.begin for t in turns]), np.sort([t.end for t in turns])
     order = np.argsort([t.begin for t in turns])
@@ -102,9 +129,11 @@ def fitted(turns: Sequence[Sampling]) -> Costs:
         length = max(turn.end - turn.begin, 1e-9)
         before = _integral(begins, turn.end) - _integral(begins, turn.begin)
         after = _integral(ends, turn.end) - _integral(ends, turn.begin)
-        batch = max((before - after) / length, 1.0)
+        batch = max((before - after) / length / engines, 1.0)
         first, last = np.searchsorted(begins, [turn.begin, turn.end], side="left")
-        rows.append((turn.sampled, turn.sampled * batch, max(appended[last] - appended[first], turn.prefilled)))
+        rows.append(
+            (turn.sampled, turn.sampled * batch, max((appended[last] - appended[first]) / engines, turn.prefilled))
+        )
         seconds.append(length)
     fixed, each, prefill = _nonnegative(np.array(rows, dtype=float), np.array(seconds))
     return Costs(decode_fixed=max(fixed, 1e-9), decode_each=each, prefill_token=prefill)

@@ -11,7 +11,7 @@ from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques
 from repodojo.rollout.simulation.workload import Costs, Recorded, Workload
 from repodojo.train.config import Config
-from repodojo.train.recorded import recorded, shares
+from repodojo.train.recorded import recorded, rounds, shares
 from repodojo.train.rundir import RunDir
 
 
@@ -67,8 +67,10 @@ class Foretold:
 def foretell(run: RunDir, source: RunDir | None = None) -> Foretold:
     """Simulate each RL step of `run` and compare; costs of engine and learner are those of `source` (None: its own).
 
-    The episodes are those of the run itself. Costs of another run are first set to how busy the machine was: divided by
-    the share of a core that this run's engines and learner got, times what the other's got, where both recorded it.
+    The episodes are those of the run itself, in the rounds that it asked for them: after its first groups a step waits
+    for all of them before it asks for others in place of those without signal. Costs of another run are first set to
+    how busy the machine was: divided by the share of a core that this run's engines and learner got, times what the
+    other's got, where both recorded it.
     RunError where the run is not synchronous: its steps overlap.
     """
     if run.config.rollout.max_staleness:
@@ -78,10 +80,11 @@ def foretell(run: RunDir, source: RunDir | None = None) -> Foretold:
     predicted = took = 0.0
     lines = [line for line in run.metrics() if line["stage"] == "rl"]
     for line in lines:
-        work = recorded(run, [line["step"]])
-        work = Recorded(work.groups, costs.costs, costs.token_seconds, costs.sync_seconds)
-        one = Size(size.environments, size.engines, len(work.groups), size.group_size, steps=1)
-        predicted += simulate(work, techniques, one).seconds + work.sync_seconds
+        for groups in rounds(run, line["step"]):
+            work = Recorded(groups, costs.costs, costs.token_seconds, costs.sync_seconds)
+            one = Size(size.environments, size.engines, len(groups), size.group_size, steps=1)
+            predicted += simulate(work, techniques, one).seconds
+        predicted += costs.sync_seconds
         took += line["rollout_seconds"] + line["learn_seconds"]
     return Foretold(len(lines), predicted, took)
 

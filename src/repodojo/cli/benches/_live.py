@@ -229,7 +229,7 @@ class LivePipeline(Pipeline):
     """The simulator's pipeline whose events happen when their time has come."""
 
     def __init__(self, work: Drawn, techniques: Techniques, size: Size, store: Path) -> None:
-        super().__init__(work, techniques, size, lambda: None)
+        super().__init__(work, techniques, size)
         self.work, self.store = work, store
         self.chat, self.tools = ChatFormat.load(base_path()), default_tools(400)
         environment = Environment(recipe={"kind": "python", "tree": "t"})

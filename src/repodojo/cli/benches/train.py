@@ -2,15 +2,18 @@
 
 8 sequences that share 600 tokens and have 400 of their own, loss on those, float32, one thread, the same weights; the
 two losses are checked to be equal. Ours: `learner.packing` and `learner.logprobs` on the project's decoder. Theirs: one
-batch with `labels=` (of equal length, so no padding is wasted). `hf_ratio` is the same learner on transformers' model.
+batch with `labels=` (of equal length, so no padding is wasted). `hf_ratio` is the same learner on transformers' model,
+`floor_share` the least time that the machine could take (`_floor`) over ours.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from repodojo.cli.benches import _floor
 from repodojo.cli.benches._common import compare, one_thread, own_model, same_in_transformers
 from repodojo.core.records import Sample
 from repodojo.learner.hf import TransformersPolicy
@@ -46,6 +49,9 @@ def run(quick: bool) -> dict[str, Any]:
         padded()
         found = compare(lambda: packed(decoder, "ours"), padded, rounds)
         other = compare(lambda: packed(hosted, "hosted"), padded, 1 if quick else 2)
+        prefix = _floor.prefill(shared, count, own)
+        least = replace(prefix, scored=count * own, trained=True)
+        found |= _floor.against(decoder.architecture, least, found["ours_cpu_seconds"])
     assert max(losses.values()) - min(losses.values()) < 1e-4, losses
     return {
         **found,

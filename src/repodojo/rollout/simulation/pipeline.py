@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from repodojo.core.errors import ConfigError
@@ -17,11 +19,22 @@ from repodojo.rollout.simulation.techniques import Size, Techniques
 from repodojo.rollout.simulation.workload import Plan, Workload
 
 
-def simulate(
-    workload: Workload, techniques: Techniques, size: Size, on_step: Callable[[], None] = lambda: None
-) -> Outcome:
+def simulate(workload: Workload, techniques: Techniques, size: Size) -> Outcome:
     """Run `size.steps` steps and say what they took. Equal arguments give equal outcomes."""
-    return Pipeline(workload, techniques, size, on_step).run()
+    with _uncollected():
+        return Pipeline(workload, techniques, size).run()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No cycle collection meanwhile: it walks millions of live plans and events, again and again, and finds nothing."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @dataclass
@@ -39,8 +52,8 @@ class _Asked:
 class Pipeline:
     """One simulated run. Its learner does what `train.rl` does, with the same Pace and the same Scheduler."""
 
-    def __init__(self, workload: Workload, techniques: Techniques, size: Size, on_step: Callable[[], None]) -> None:
-        self.workload, self.techniques, self.size, self.on_step = workload, techniques, size, on_step
+    def __init__(self, workload: Workload, techniques: Techniques, size: Size) -> None:
+        self.workload, self.techniques, self.size = workload, techniques, size
         self.engines = size.engines - round(size.engines * techniques.learner_share)
         if not self.engines > 0 or (techniques.learner_share and self.engines == size.engines):
             cause = f"a learner's share of {techniques.learner_share:g} leaves one side of {size.engines} without any"
@@ -55,6 +68,7 @@ class Pipeline:
             places[extra] += 1
         self.workers = [SimulatedWorker(count, stage) for count in places]
         self.asked: dict[str, _Asked] = {}
+        self.over: list[int] = []  # numbers of groups that are whole, a heap: the oldest of them is taken first
         self.step = self.groups = self.kept_tokens = 0
         self.kept = 0
         self.began = self.now = 0.0
@@ -107,7 +121,7 @@ class Pipeline:
         if self.techniques.take == "asked":
             name = next(iter(self.asked))
             return name if self.asked[name].whole else None
-        return next((name for name, group in self.asked.items() if group.whole), None)
+        return str(heapq.heappop(self.over)) if self.over else None
 
     def _use(self, group: _Asked) -> None:
         if group.stale or self.step - group.version > self.techniques.staleness:
@@ -136,7 +150,6 @@ class Pipeline:
         self._do(self.scheduler.hold(False))
         self.tally.step_seconds.append(now + self.workload.sync_seconds - self.began)
         self.began = now + self.workload.sync_seconds
-        self.on_step()
         self._at(self.began, lambda _: self._gather())
 
     def _ask(self, count: int) -> None:
@@ -171,6 +184,8 @@ class Pipeline:
                 case Whole(name, kept, stale):
                     group_asked = self.asked[name]
                     group_asked.whole, group_asked.kept, group_asked.stale = True, kept, stale
+                    if self.techniques.take == "finished":
+                        heapq.heappush(self.over, int(name))
                     self._at(self.now, lambda _: self._take())
         alarm = self.scheduler.next_alarm()
         if alarm is not None and (self._alarm is None or alarm < self._alarm):
