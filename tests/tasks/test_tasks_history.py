@@ -21,6 +21,7 @@ from repodojo.tasks.history.message import clean, instruction, read_issues
 from repodojo.tasks.history.repository import opened
 from repodojo.tasks.history.settle import Settled, settle
 from repodojo.tasks.history.walk import Filters, commits
+from repodojo.tasks.languages.python import Python
 from repodojo.tasks.runs import report
 from repodojo.tasks.store import TaskStore
 from repodojo.tasks.validate import validate
@@ -199,7 +200,7 @@ def test_names_that_git_would_quote_and_renames_are_read(tmp_path: Path) -> None
     git.commit("one", {"pkg/a.py": "x = 1\ny = 2\nz = 3\n", "tests/test_ü b.py": "def test(): ...\n"})
     git("mv", "pkg/a.py", "pkg/b.py")
     git.commit("two", {"tests/test_ü b.py": "def test(): pass\n"})
-    newest = next(commits(opened(str(tmp_path / "odd"), tmp_path)))
+    newest = next(commits(opened(str(tmp_path / "odd"), tmp_path), Python()))
     assert (newest.code, newest.tests, newest.lines) == (("pkg/b.py",), ("tests/test_ü b.py",), 0)
 
 

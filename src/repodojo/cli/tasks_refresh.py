@@ -141,8 +141,9 @@ def _history(store: Path, ask: refreshing.Ask, accept: Callable[[Task], bool], h
     retired = TaskStore(store).manifest.get("retired", {}).values()  # these count as made, for the journal has them
     limit = before + sum(why["package"] == ask.package for why in retired) + ask.count
     options = Options(
-        "train", limit, sure=settings["sure"], workers=how.workers, filters=Filters(**settings["filters"])
-    )
+        "train", limit, sure=settings["sure"], workers=how.workers, filters=Filters(**settings["filters"]),
+        language=settings.get("language", ""),
+    )  # fmt: skip
     factory = how.factory(store)
 
     async def run() -> None:

@@ -20,6 +20,7 @@ from repodojo.core.records import Task
 from repodojo.rewards.edem import EditReward
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks, manifest
+from repodojo.tasks.environment import LINKED
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.store import TaskStore
 
@@ -95,7 +96,7 @@ def intact(store: TaskStore) -> None:
 
 def tree_intact(tree: Path) -> bool:
     """Whether a tree holds what its name says (byte code left out)."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(LINKED if (tree / "node_modules").is_symlink() else b"")
     files = {p.relative_to(tree).as_posix(): p for p in tree.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     for relative in sorted(files):
         data = files[relative].read_bytes()
@@ -113,10 +114,10 @@ async def _one(
     if is_edit(task):
         return await _edit(task, found)
     try:
-        gold = await asyncio.to_thread(gold_changes, store.path, task)
-        tree = store.path / "trees" / str(task.environment.recipe["tree"])
-        if not await asyncio.to_thread(whole, tree):
+        tree = store.path / "trees" / str(task.environment.recipe.get("tree", ""))
+        if tree.name != "trees" and not await asyncio.to_thread(whole, tree):
             found.append(f"trees/{tree.name} is not what its name says")
+        gold = await asyncio.to_thread(gold_changes, store.path, task)
         found += await asyncio.to_thread(lambda: list(leaks.in_tree(store.path, task, gold)))
         found += leaks.in_box(await _scan(factory, task))
         good = await reward.score(task, gold, None)
