@@ -276,7 +276,8 @@ def test_dependencies_are_a_layer_behind_a_link(tmp_path: Path) -> None:
     package["dependencies"] = {"one": f"file:{packed.stdout.strip()}"}
     (root / "package.json").write_text(json.dumps(package))
     built = Node().build(root, made)
-    assert built.environment.recipe["site"]
+    listed = made / "sites" / f"{built.environment.recipe['site']}.txt"
+    assert listed.read_text().splitlines()[1:] == ["one@1.0.0"]
 
     async def once() -> Mapping[str, str]:
         factory = boxes(made)

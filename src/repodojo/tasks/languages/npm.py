@@ -49,7 +49,15 @@ def modules(root: Path, wanted: Mapping[str, str], store: Path, date: str) -> st
                 for file in ("package.json", "package-lock.json"):
                     shutil.copy(folder / file, site)
                 _npm(site, "ci")
+            (store / "sites" / f"{name}.txt").write_text("\n".join([f"# node {version}", *_pins(lock), ""]))
     return name
+
+
+def _pins(lock: str) -> list[str]:
+    """What a lock installs, as "name@version"."""
+    found = json.loads(lock).get("packages", {})
+    names = {path.rpartition("node_modules/")[2]: row.get("version", "") for path, row in found.items() if path}
+    return [f"{name}@{version}" for name, version in sorted(names.items())]
 
 
 def _absolute(root: Path, version: str) -> str:
