@@ -20,6 +20,7 @@ from repodojo.core.records import Task
 from repodojo.rewards.edem import EditReward
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks, manifest
+from repodojo.tasks.checked import Checked
 from repodojo.tasks.environment import LINKED
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.store import TaskStore
@@ -56,22 +57,32 @@ async def validate(
     workers: int = 2,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Verdict]:
-    """Check all tasks, or `limit` drawn by `seed`. The figures go into the manifest where all were checked."""
+    """Check all tasks, or `limit` drawn by `seed`. The figures go into the manifest where all were checked.
+
+    What an earlier call with the same arguments saw before it was stopped is not looked at again.
+    """
     intact(store)
     tasks = store.tasks()
     if limit and limit < len(tasks):
         tasks = random.Random(seed).sample(tasks, limit)
+    checked = Checked(store.path, f"{store.manifest.get('sha256', '')} {limit} {seed}")
     reward, queue, verdicts = GradedReward(factory), iter(tasks), list[Verdict]()
     whole = functools.cache(tree_intact)
 
     async def work() -> None:
         for task in queue:
-            verdicts.append(await _one(store, factory, reward, task, whole))
+            if known := checked.known.get(task.id):
+                verdicts.append(Verdict(**{**known, "leaks": tuple(known["leaks"])}))
+            else:
+                verdicts.append(await _one(store, factory, reward, task, whole))
+                if verdicts[-1].gold is not None:  # an outage is no verdict
+                    checked.keep(asdict(verdicts[-1]))
             tell(len(verdicts), len(tasks))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             group.create_task(work())
+    checked.end()
     if len(tasks) == len(store.tasks()):
         store.note(validation=figures(store, verdicts))
     return verdicts
