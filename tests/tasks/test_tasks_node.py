@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import shutil
-import subprocess
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ FORGED = {
 
 
 @NODE
-@pytest.mark.parametrize("name", FORGED)
+@pytest.mark.parametrize("name", ["an early end", "a test of the same name", "an assertion that holds"])
 def test_forgeries_are_not_paid(name: str, store: Path, repository: tuple[Path, dict[str, str]]) -> None:
     task = task_of(store, repository[1]["fix"])
     assert graded(store, task, {"src/sums.js": (FORGED[name] + CODE).encode()}).value == 0.0
@@ -262,19 +263,20 @@ def test_the_script_names_the_tests(tmp_path: Path) -> None:
 
 @NODE
 def test_dependencies_are_a_layer_behind_a_link(tmp_path: Path) -> None:
-    """A dependency that is a folder, so that no registry is asked."""
+    """A dependency that is an archive beside it, so that no registry is asked."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
     root, made = tmp_path / "n", tmp_path / "s"
-    (root / "one").mkdir(parents=True)
-    (root / "one" / "package.json").write_text('{"name": "one", "version": "1.0.0", "main": "i.js"}')
-    (root / "one" / "i.js").write_text("module.exports = 1;\n")
-    package = {"name": "two", "dependencies": {"one": "file:one"}}
+    one = {"package.json": b'{"name": "one", "version": "1.0.0", "main": "i.js"}', "i.js": b"module.exports = 1;\n"}
+    root.mkdir()
+    with tarfile.open(root / "one-1.0.0.tgz", "w:gz") as archive:
+        for name, data in one.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    package = {"name": "two", "dependencies": {"one": "file:one-1.0.0.tgz"}}
     (root / "package.json").write_text(json.dumps(package))
     (root / "test.js").write_text("require('node:assert').equal(require('one'), 1);\n")
-    packed = subprocess.run(["npm", "pack", "./one", "--silent"], cwd=root, check=True, capture_output=True, text=True)
-    package["dependencies"] = {"one": f"file:{packed.stdout.strip()}"}
-    (root / "package.json").write_text(json.dumps(package))
     built = Node().build(root, made)
     listed = made / "sites" / f"{built.environment.recipe['site']}.txt"
     assert listed.read_text().splitlines()[1:] == ["one@1.0.0"]
