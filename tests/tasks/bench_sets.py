@@ -62,6 +62,7 @@ def write_history(path: Path, count: int) -> None:
         code, test = "\n".join(lines) + "\n", f"def test_{number}():\n    assert True\n"
         stream += ["commit refs/heads/main", f"committer a <a@example.org> {1_600_000_000 + number} +0000"]
         stream += [f"data {len(message)}", message, f"M 644 inline pkg/m.py\ndata {len(code)}", code]
+        stream += [] if number else ["M 644 inline pkg/__init__.py\ndata 0"]
         stream += [f"M 644 inline tests/test_{number % 50}.py\ndata {len(test)}", test]
     subprocess.run(["git", f"--git-dir={path}", "fast-import", "--quiet"], input="\n".join(stream).encode(), check=True)
     subprocess.run(["git", f"--git-dir={path}", "symbolic-ref", "HEAD", "refs/heads/main"], check=True)

@@ -13,7 +13,7 @@ from tiny_package import boxes, quiet
 
 from repodojo.core.errors import SandboxError
 from repodojo.core.records import Score, Task
-from repodojo.rewards.grade import TestReward
+from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks.history import attempt
 from repodojo.tasks.history.attempt import InDoubt, Patient, Workshop
 from repodojo.tasks.history.make import DOUBTS, Journal, Options, make
@@ -68,7 +68,7 @@ def test_a_commit_in_doubt_is_tried_in_three_calls(tmp_path: Path) -> None:
     assert Journal(tmp_path, "p", Options(), {}).decided("d") is not None
 
 
-class Busy(TestReward):
+class Busy(GradedReward):
     """Grades as ever, but the machine is said to be too busy for the first few gradings of a solution."""
 
     __test__ = False
@@ -106,7 +106,7 @@ def run(source: Path, store: Path) -> Counter[str]:
 
 
 def test_load_costs_no_commit(history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "TestReward", Busy)
+    monkeypatch.setattr(attempt, "GradedReward", Busy)
     Busy.left = attempt.GRADINGS  # the first try is in doubt, the second of the same call is not
     assert run(history, tmp_path / "a")["validated"] == 1 and not Busy.left
     Busy.left = 2 * attempt.GRADINGS  # both are: the next call tries again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ from tiny_package import boxes, quiet
 from repodojo.cli import main
 from repodojo.core.errors import SourceError, TaskError
 from repodojo.core.records import Task
+from repodojo.tasks.checked import FILE, Checked
 from repodojo.tasks.history.make import Options, make, walk
 from repodojo.tasks.history.message import clean, instruction, read_issues
 from repodojo.tasks.history.repository import opened
 from repodojo.tasks.history.settle import Settled, settle
 from repodojo.tasks.history.walk import Filters, commits
+from repodojo.tasks.languages.python import Python
 from repodojo.tasks.runs import report
 from repodojo.tasks.store import TaskStore
-from repodojo.tasks.validate import validate
+from repodojo.tasks.validate import Verdict, validate
 
 DEFAULTS = Options(sure=2)
 
@@ -123,6 +126,38 @@ def test_the_set_is_valid_as_it_is(made: tuple[Path, Counter[str]]) -> None:
     assert asyncio.run(check()) == ["sound", "sound"]
 
 
+def test_a_validation_that_was_stopped_goes_on(made: tuple[Path, Counter[str]]) -> None:
+    store, seen = TaskStore(made[0]), list[int]()
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done: int, of: int) -> None:
+        seen.append(done)
+        raise Stopped
+
+    async def check(tell: Callable[[int, int], None]) -> list[Verdict]:
+        factory = boxes(made[0])
+        try:
+            return await validate(store, factory, workers=1, tell=tell)
+        finally:
+            await factory.close()
+
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(check(stop))
+    mark, file = f"{store.manifest['sha256']} 0 0", made[0] / FILE
+    with open(file, "a") as stream:
+        stream.write('{"id": "cut o')
+    [first] = Checked(made[0], mark).known.values()
+    assert first["gold"] == 1.0 and seen == [1]
+    file.write_text(file.read_text().replace('"reason": ""', '"reason": "as told before"'))
+    assert sorted(v.reason for v in asyncio.run(check(lambda done, of: None))) == ["", "as told before"]
+    assert not file.exists() and TaskStore(made[0]).manifest["validation"]["fates"] == {"sound": 2}
+    Checked(made[0], mark).keep(first)
+    assert set(Checked(made[0], mark).known) == {first["id"]} and Checked(made[0], "another set").known == {}
+    Checked(made[0], mark).end()
+
+
 def test_what_was_decided_is_not_tried_again(
     history: tuple[Path, dict[str, str]], made: tuple[Path, Counter[str]], tmp_path: Path
 ) -> None:
@@ -199,7 +234,7 @@ def test_names_that_git_would_quote_and_renames_are_read(tmp_path: Path) -> None
     git.commit("one", {"pkg/a.py": "x = 1\ny = 2\nz = 3\n", "tests/test_ü b.py": "def test(): ...\n"})
     git("mv", "pkg/a.py", "pkg/b.py")
     git.commit("two", {"tests/test_ü b.py": "def test(): pass\n"})
-    newest = next(commits(opened(str(tmp_path / "odd"), tmp_path)))
+    newest = next(commits(opened(str(tmp_path / "odd"), tmp_path), Python()))
     assert (newest.code, newest.tests, newest.lines) == (("pkg/b.py",), ("tests/test_ü b.py",), 0)
 
 

@@ -15,29 +15,14 @@ from repodojo.tasks.languages import LANGUAGES, language_of
 from repodojo.tasks.languages.node import Node
 from repodojo.tasks.runs import Report
 
-RECORDED = b"""<?xml version="1.0" encoding="utf-8"?>
-<testsuites>
-\t<testcase name="high" time="0.000947" classname="test"/>
-\t<testsuite name="clamp" time="0.102325" disabled="0" errors="0" tests="3" failures="1" skipped="2" hostname="vm">
-\t\t<testcase name="keeps low" time="0.101630" classname="test" failure="-1 == 0">
-\t\t\t<failure type="testCodeFailure" message="-1 == 0">
-Error [ERR_TEST_FAILURE]: -1 == 0
-    at new Promise (&lt;anonymous>)
-}
-\t\t\t</failure>
-\t\t</testcase>
-\t\t<testcase name="later" time="0.000140" classname="test">
-\t\t\t<skipped type="skipped" message="true"/>
-\t\t</testcase>
-\t\t<testcase name="some day" time="0.000085" classname="test">
-\t\t\t<skipped type="todo" message="true"/>
-\t\t</testcase>
-\t</testsuite>
-\t<!-- tests 4 -->
-\t<!-- duration_ms 5713.277145 -->
-</testsuites>
+RECORDED = b"""["/testbed/test/sums.test.js",["high"],"pass",false,false,1.08,null]
+["/testbed/test/sums.test.js",["clamp","keeps low"],"fail",false,false,1.2,"-1 == 0\\n    at S (node:x)"]
+["/testbed/test/sums.test.js",["clamp","later"],"pass",true,false,0.1,null]
+["/testbed/test/sums.test.js",["clamp","some day"],"pass",true,false,0.08,null]
+["/testbed/test/sums.test.js",["clamp"],"fail",false,true,2.2,"2 subtests failed"]
+"end"
 """
-"""What Node 20.20.2 wrote of the tests below, its stack trace shortened."""
+"""What the reporter of `node_tests` wrote of the tests below under Node 20.20.2, its stack traces shortened."""
 FILES = {
     "package.json": '{"name": "tiny", "type": "module", "scripts": {"test": "node --test"}}',
     "src/sums.js": "export function clamp(x, low, high) {\n  return Math.min(x, high);\n}\n",
@@ -63,12 +48,14 @@ def test_a_folder_tells_its_language(tmp_path: Path) -> None:
     assert language_of(project(tmp_path / "n")).name == "node"
     assert language_of(write(tmp_path / "p")).name == "python"
     assert language_of(tmp_path / "p", "node").name == "node"
+    (tmp_path / "p" / "package.json").write_text("{}")  # for its documents, say
+    assert language_of(tmp_path / "p").name == "python"
     (tmp_path / "none").mkdir()
     with pytest.raises(SourceError, match="in no language that is known"):
         language_of(tmp_path / "none")
     with pytest.raises(SourceError, match="there is no language 'cobol'"):
         language_of(tmp_path / "n", "cobol")
-    assert len({language.name for language in LANGUAGES}) == len(LANGUAGES)
+    assert len({make().name for make in LANGUAGES}) == len(LANGUAGES)
 
 
 def test_what_node_calls_a_test_is_a_test(tmp_path: Path) -> None:
@@ -77,13 +64,17 @@ def test_what_node_calls_a_test_is_a_test(tmp_path: Path) -> None:
 
 
 def test_a_recorded_report_is_read() -> None:
-    found = Node().parse(RECORDED, "test/sums.test.js")
+    found = Node().parse(RECORDED)
     assert found.tests == {f"node:test/sums.test.js::{name}": status for name, status in WANTED.items()}
-    assert found.failures == {"node:test/sums.test.js::clamp > keeps low": "-1 == 0"}
-    assert found.seconds["node:test/sums.test.js::high"] == 0.000947
-    again = b"<testsuites><testcase name='a'/><testcase name='a' failure='x'><failure/></testcase></testsuites>"
-    assert Node().parse(again, "f.js").tests == {"node:f.js::a": "failed"}
-    assert Node().parse(b"<testsuites>", "f.js").ended == "broken" and Node().parse(b"", "f.js").tests
+    why = "-1 == 0"
+    assert found.failures == {"node:test/sums.test.js::clamp > keeps low": why}
+    assert found.seconds["node:test/sums.test.js::high"] == 0.00108
+    twice = b'["f.js",["a"],"pass",false,false,1,null]\n["f.js",["a"],"fail",false,false,1,"x"]\n"end"\n'
+    assert Node().parse(twice).tests == {"node:f.js::a": "failed"}
+    for broken in (b"", b"{", RECORDED[:-7], RECORDED.replace(b'"pass"', b'"pass', 1), b'["f.js"]\n"end"\n'):
+        assert Node().parse(broken).ended == "broken"
+    late = Node().parse(b'["f.js",["f.js"],"fail",false,false,9,"test timed out after 9ms"]\n"end"\n')
+    assert late.late() == {"node:f.js::f.js"}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +89,9 @@ def test_what_cannot_be_built_has_a_reason(package: str, why: str, tmp_path: Pat
 @NODE
 async def test_node_runs_in_a_box(tmp_path: Path) -> None:
     root, store = project(tmp_path / "n"), tmp_path / "s"
-    environment = Node().build(root, store)
-    assert Node().build(root, store) == environment and len(list((store / "trees").iterdir())) == 1
+    built = Node().build(root, store)
+    environment = built.environment
+    assert Node().build(root, store) == built and len(list((store / "trees").iterdir())) == 1
     factory = boxes(store)
     try:
         box = await factory.create(environment)

@@ -124,7 +124,7 @@ def index(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> It
     with serving(WHEELS, dated=getattr(request, "param", True)) as address:
         monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
         monkeypatch.setenv("PIP_INDEX_URL", address)
-        monkeypatch.setenv("UV_DEFAULT_INDEX", address)
+        monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)  # uv is told what pip is
         yield address
     uploads.times.cache_clear()
 
@@ -132,11 +132,17 @@ def index(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> It
 DAYS = {"2020-06-01": ("dep==0.9", "lib==1.0"), "2022-12-31": ("dep==1.0", "lib==1.1"), "": ("dep==1.0", "lib==2.0")}
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
+UV = pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed: its way was not tried")
+TOOLS = ["pip", pytest.param("uv", marks=UV)]
+
+
+def locks_by(tool: str) -> Locks:
+    return Locks(uv=shutil.which("uv") or "" if tool == "uv" else "")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
 def test_a_day_gets_its_releases(tool: str, index: str) -> None:
-    if tool == "uv" and not shutil.which("uv"):
-        pytest.skip("uv is not installed: its way of dating was not tried")
-    locks = Locks(uv=shutil.which("uv") or "" if tool == "uv" else "")
+    locks = locks_by(tool)
     for day, pins in DAYS.items():
         assert locks.of(["lib"], day) == Lock(pins, day)
     assert locks.of(["lib"], "2020-07-01") is locks.of(["lib"], "2020-06-01")  # nothing came in between
@@ -149,22 +155,25 @@ def test_an_index_without_times_gives_what_it_has(index: str) -> None:
     assert Locks(uv="").of(["lib"], "2020-06-01") == Lock(DAYS[""], "", ("dep", "lib"))
 
 
-def test_an_index_out_of_reach_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_index_out_of_reach_is_no_verdict(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     with pytest.raises(SandboxError, match="cannot be reached"):
-        Locks(uv="").of(["lib"])
+        locks_by(tool).of(["lib"])
 
 
-def test_one_layer_for_equal_locks_and_a_reason_where_there_is_none(index: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", TOOLS)
+def test_one_layer_for_equal_locks_and_a_reason_where_there_is_none(tool: str, index: str, tmp_path: Path) -> None:
     def layout(name: str, requires: str, python: str = ">=3") -> Layout:
         text = f'[project]\nname="p"\nrequires-python="{python}"\ndependencies=[{requires}]\n'
         return layout_of(project(tmp_path / name, {"pyproject.toml": text}))
 
-    locks, store = Locks(uv=""), tmp_path / "s"
+    locks, store = locks_by(tool), tmp_path / "s"
     first = env.put_layer(layout("a", '"lib"'), store, locks, "2020-06-01")
     assert first.date == "2020-06-01"
     assert "1.0" in (store / "sites" / first.site / "lib.py").read_text()

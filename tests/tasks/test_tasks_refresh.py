@@ -172,6 +172,18 @@ def test_the_command_retires_and_makes_new_ones(made: Path, capsys: pytest.Captu
     assert code == 2
 
 
+def test_a_set_of_features_is_asked_for_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write(tmp_path / "tiny-1.0")
+    options = Options(limit=1, features=True)
+    [line] = asyncio.run(make_all([str(root)], tmp_path / "s", options, boxes, lambda source: quiet))
+    assert line.added == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["tasks", "refresh", str(tmp_path / "s"), "--more", "1", "--wanted", "0-1", "--unisolated", "--json"])
+    [made] = json.loads(capsys.readouterr().out)["made"]
+    assert not stop.value.code and (made["maker"], made["added"]) == ("features", 1)
+    assert {t.labels["kind"] for t in TaskStore(tmp_path / "s").tasks()} <= {"removed-function", "removed-class"}
+
+
 def test_new_tasks_are_spread_over_packages_that_a_maker_knows(tmp_path: Path) -> None:
     store = TaskStore(tmp_path / "s", create=True)
     for name, entry in (("a", {"kinds": []}), ("b", {"history": {}}), ("c", {}), ("d", {"kinds": [], "split": "dev"})):

@@ -51,6 +51,9 @@ def serving(wheels: Sequence[Wheel], *, dated: bool = True) -> Iterator[str]:
         pages.setdefault(name, []).append(row | ({"upload-time": time} if dated else {}))
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:  # uv asks how long a wheel is before it reads its end
+            self.do_GET()
+
         def do_GET(self) -> None:
             name = self.path.strip("/").removeprefix("simple/")
             if self.path in files:
@@ -66,7 +69,8 @@ def serving(wheels: Sequence[Wheel], *, dated: bool = True) -> Iterator[str]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            if self.command == "GET":
+                self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

@@ -82,6 +82,7 @@ def make(
     sure: Annotated[int, typer.Option(min=1, help="history: rounds without a new flicker before ids count")] = 3,
     reverts: Annotated[bool, typer.Option(help="history: take reverts too")] = False,
     dated: Annotated[bool, typer.Option(help="history: dependencies of each commit's day, not today's")] = True,
+    language: Annotated[str, typer.Option(help="history: python or node; recognised where it is not given")] = "",
     issues: Annotated[Path | None, typer.Option(help="history: issues with number, title, body")] = None,
     walk_only: Annotated[bool, typer.Option(help="history: only count what the filters keep")] = False,
     as_json: AsJson = False,
@@ -109,7 +110,7 @@ def make(
         return
     if maker == "history":
         filters = Filters(max_files, max_edited, max_patch, min_words, reverts)
-        walked = History(split_named(split), limit, max_commits, revision, sure, workers, filters, dated)
+        walked = History(split_named(split), limit, max_commits, revision, sure, workers, filters, dated, language)
         tasks_history.from_history(
             sources, out, walked, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
         )

@@ -21,9 +21,21 @@ OF: dict[str, tuple[str, ...]] = {
     "workers": ("bugs", "history", "features"),
     "unisolated": ("bugs", "history", "features"),
     **dict.fromkeys(
-        ("max_files", "max_edited", "max_patch", "min_words", "sure", "issues", "walk_only", "reverts", "dated"),
+        (
+            "max_files",
+            "max_edited",
+            "max_patch",
+            "min_words",
+            "sure",
+            "issues",
+            "walk_only",
+            "reverts",
+            "dated",
+            "language",
+        ),
         ("history",),
     ),
+    "language": ("history",),
     **dict.fromkeys(("max_commits", "revision"), ("history", "edits")),
     **dict.fromkeys(
         (

@@ -110,7 +110,7 @@ def _recorded(store: Path, path: Path) -> list[Rollouts]:
 def _made(store: Path, ask: refreshing.Ask, accept: Callable[[Task], bool], how: How) -> dict[str, Any]:
     """Let a package's maker make tasks; its line of the report. What fails is said there and stops no other."""
     line: dict[str, Any] = {"package": ask.package, "maker": ask.maker, "wanted": ask.count, "added": 0, "error": ""}
-    makers = {"bugs": _bugs, "history": _history}
+    makers = {"bugs": _bugs, "features": _bugs, "history": _history}
     try:
         if ask.maker:
             with Bars() as bars:
@@ -121,11 +121,13 @@ def _made(store: Path, ask: refreshing.Ask, accept: Callable[[Task], bool], how:
 
 
 def _bugs(store: Path, ask: refreshing.Ask, accept: Callable[[Task], bool], how: How, bars: Bars) -> int:
+    """Other mutants of the package, or other definitions taken out of it."""
     from repodojo.tasks.make import Options
     from repodojo.tasks.session import make_all
 
     kinds, longest = tuple(ask.entry["kinds"]), int(ask.entry.get("max_lines", 30))
-    options = Options("train", ask.count, how.seed, longest, kinds, workers=how.workers)
+    asked = ask.maker == "features"
+    options = Options("train", ask.count, how.seed, longest, kinds, workers=how.workers, features=asked)
     [line] = asyncio.run(make_all([ask.address], store, options, how.factory, bars.making, accept))
     if line.error and not line.made.funnel["tasks not wanted"]:
         raise line.error
@@ -141,8 +143,9 @@ def _history(store: Path, ask: refreshing.Ask, accept: Callable[[Task], bool], h
     retired = TaskStore(store).manifest.get("retired", {}).values()  # these count as made, for the journal has them
     limit = before + sum(why["package"] == ask.package for why in retired) + ask.count
     options = Options(
-        "train", limit, sure=settings["sure"], workers=how.workers, filters=Filters(**settings["filters"])
-    )
+        "train", limit, sure=settings["sure"], workers=how.workers, filters=Filters(**settings["filters"]),
+        language=settings.get("language", ""),
+    )  # fmt: skip
     factory = how.factory(store)
 
     async def run() -> None:

@@ -39,7 +39,7 @@ def try_source(
         root = fetch(source, Path(scratch)).root
         chosen, store = language_of(root, language), Path(scratch) / "store"
         bars.phase(f"build as {chosen.name}", 0)
-        environment, tests = chosen.build(root, store, date), chosen.tests(root)
+        environment, tests = chosen.build(root, store, date).environment, chosen.tests(root)
         if not tests:
             raise SourceError(f"{source} has no tests", way_out="name a source that ships them")
         bars.phase("run the tests", 0)

@@ -18,7 +18,7 @@ from repodojo.core.recent import Recent
 from repodojo.core.records import Grader, Score, Task, Trajectory
 from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
-from repodojo.rewards.grade import TestReward
+from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rewards.prepare import import_roots, shadowing
 from repodojo.rewards.witness import Witness
 
@@ -45,7 +45,7 @@ class HeldOut:
 
     def __init__(self, factory: SandboxFactory) -> None:
         self.factory = factory
-        self._tests = TestReward(factory)
+        self._tests = GradedReward(factory)
         self._witness = Witness(factory, salt=SALT)
         self._docstrings = Docstrings(factory)
 

@@ -13,7 +13,7 @@ from repodojo.core.records import Score, Task, Trajectory
 from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
-from repodojo.rewards.plain import forbidden
+from repodojo.rewards.plain import forges
 from repodojo.rewards.prepare import import_roots, shadowing
 from repodojo.rewards.runner import Verdicts, run_ids, shuffled
 from repodojo.rewards.witness import Witness, sound_environment
@@ -145,7 +145,7 @@ class TestReward:
             testimony = await self.witness.ask(task, ready.changes, cases)
             parts["witness"] = testimony.share
             return testimony.sound
-        parts["forbidden"] = float(any(_forges(p, data, ready.base[p]) for p, data in ready.changes.items()))
+        parts["forbidden"] = float(any(forges(p, data, ready.base[p].encode()) for p, data in ready.changes.items()))
         return not parts["forbidden"]
 
     async def _run(self, box: Sandbox, task: Task, ids: Sequence[str], texts: Mapping[str, str]) -> Verdicts:
@@ -177,10 +177,6 @@ async def _text(box: Sandbox, path: str) -> str:
         return (await box.read(path)).decode(errors="replace")
     except OSError:  # not there, or a folder
         return ""
-
-
-def _forges(path: str, data: bytes | None, before: str) -> bool:
-    return data is not None and path.endswith(".py") and bool(forbidden(before, data.decode(errors="replace")))
 
 
 def _failed(task: Task, evidence: str, seconds: float = 0.0) -> Score:

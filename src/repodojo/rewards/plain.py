@@ -10,6 +10,8 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 
+from repodojo.rewards import plain_js
+
 _MODULES = """
 _pytest atexit boxchild boxrun boxwitness builtins ctypes doctest faulthandler gc importlib inspect marshal
 multiprocessing os pathlib pickle pytest resource runpy signal site subprocess sys sysconfig threading traceback
@@ -21,6 +23,16 @@ f_globals f_locals modules tb_frame
 """
 MODULES, MEMBERS = frozenset(_MODULES.split()), frozenset(_MEMBERS.split())
 CALLS = frozenset({"eval", "exec", "compile", "__import__", "globals", "open", "breakpoint", "vars", "setattr"})
+
+
+def forges(path: str, data: bytes | None, before: bytes | None) -> bool:
+    """Whether a changed file (None: deleted; `before` None: new) uses more of what could forge results than before."""
+    if data is None:
+        return False
+    old, new = (before or b"").decode(errors="replace"), data.decode(errors="replace")
+    if path.endswith(".py"):
+        return bool(forbidden(old, new))
+    return path.endswith(plain_js.ENDINGS) and bool(plain_js.forbidden(old, new))
 
 
 def forbidden(before: str, after: str) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from repodojo.core.errors import SourceError
-from repodojo.core.protocols import Sandbox
+from repodojo.core.protocols import Sandbox, SandboxFactory
+from repodojo.core.records import Environment
 from repodojo.tasks.discover import FunctionInfo, pytest_ids
 from repodojo.tasks.layout import Layout, read_source
 from repodojo.tasks.runs import ID_SECONDS, Report, report
@@ -33,31 +35,47 @@ class Baseline:
     tried: int
 
 
-async def measure(box: Sandbox, layout: Layout, found: Sequence[FunctionInfo], budget: float) -> Baseline:
-    """Run every doctest, and the pytest files as far as `budget` seconds reach, three times.
+async def measure(
+    factory: SandboxFactory,
+    sound: Environment,
+    layout: Layout,
+    found: Sequence[FunctionInfo],
+    budget: float,
+    workers: int = 1,
+) -> Baseline:
+    """Run every doctest, and the pytest files as far as `budget` seconds of a box reach, three times.
 
-    Raises SourceError where there are no tests, or where none is green.
+    `workers` boxes share the chunks; what they take together counts, so that more of them try no more tests. Raises
+    SourceError where there are no tests, or where none is green.
     """
     docstrings = {f.doctest_id: f.docstring for f in found if f.doctest_id}
     sources = {path: read_source(layout.root / path) for path in layout.tests}
     by_file = {path: pytest_ids(path, text) for path, text in sources.items()}
-    for path in layout.tests:
-        await box.write(path, sources[path].encode())
-    runs: list[tuple[list[str], list[Report]]] = []
-    touched: dict[str, frozenset[str]] = {}
-    started, tried = time.monotonic(), 0
-    for ids in _chunks(list(docstrings), by_file):
-        if ids[0].startswith("pytest:") and time.monotonic() - started > budget:
-            break
-        tried += len(ids)
-        seen: list[Report] = []
-        for seed in range(RUNS):
-            wanted = [i for i in ids if all(_worth(r, i) for r in seen)]
-            if wanted:
-                trace = seed == 0 and ids[0].startswith("pytest:")
-                seen.append(await report(box, wanted, docstrings, seed=seed, trace=trace, seconds=CHUNK_SECONDS))
-        runs.append((ids, seen))
-        touched |= {name: frozenset(names) for name, names in seen[0].touched.items()}
+    chunks = list(_chunks(list(docstrings), by_file))
+    seen: dict[int, list[Report]] = {}
+    waiting, spent = iter(enumerate(chunks)), 0.0
+
+    async def work() -> None:
+        nonlocal spent
+        box = await factory.create(sound)
+        try:
+            for path in layout.tests:
+                await box.write(path, sources[path].encode())
+            for number, ids in waiting:
+                if ids[0].startswith("pytest:") and spent > budget:
+                    return
+                started = time.monotonic()
+                seen[number] = await _thrice(box, ids, docstrings)
+                spent += time.monotonic() - started
+        finally:
+            await box.close()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(workers, len(chunks))):
+            group.create_task(work())
+    runs = [(chunks[number], seen[number]) for number in sorted(seen)]
+    tried = sum(len(ids) for ids, _ in runs)
+    touched = {name: frozenset(names) for _, reports in runs for name, names in reports[0].touched.items()}
     if not tried:
         raise SourceError(
             f"{layout.name} has no tests: neither examples in docstrings nor pytest files",
@@ -70,6 +88,16 @@ async def measure(box: Sandbox, layout: Layout, found: Sequence[FunctionInfo], b
             way_out="the package may not fit this Python, or need what its metadata does not name",
         )
     return Baseline(frozenset(green), tuple(flaky), touched, docstrings, sources, tried)
+
+
+async def _thrice(box: Sandbox, ids: Sequence[str], docstrings: Mapping[str, str]) -> list[Report]:
+    """Three runs of a chunk under three hash seeds, each of what was green before; the first of pytest's is traced."""
+    seen: list[Report] = []
+    for seed in range(RUNS):
+        if wanted := [i for i in ids if all(_worth(r, i) for r in seen)]:
+            trace = seed == 0 and ids[0].startswith("pytest:")
+            seen.append(await report(box, wanted, docstrings, seed=seed, trace=trace, seconds=CHUNK_SECONDS))
+    return seen
 
 
 def _worth(report: Report, name: str) -> bool:

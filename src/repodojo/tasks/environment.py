@@ -19,6 +19,8 @@ from repodojo.tasks.locks import Lock, Locks, install
 from repodojo.tasks.needs import needs_of
 
 WORK_DIR = "/testbed"
+LINKED = b"node_modules"
+"""What a tree's name begins to hash where a link in it leads to installed modules."""
 
 
 def put_tree(layout: Layout, store: Path, *, tests: bool = False) -> str:
@@ -76,20 +78,20 @@ def put_layer(layout: Layout, store: Path, locks: Locks, date: str = "") -> Laye
     for wanted, day in dict.fromkeys((w, d) for d in (date, "") for w in (everything, needs.requires)):
         try:
             lock = locks.of(wanted, day)
-            return Layer(_put(lock, store), lock.date)
+            return Layer(_put(lock, store, locks.uv), lock.date)
         except SourceError as error:
             first = first or error
     assert first is not None
     raise first
 
 
-def _put(lock: Lock, store: Path) -> str:
+def _put(lock: Lock, store: Path, uv: str) -> str:
     """The lock's folder below sites/, and beside it the list of what is in it."""
     if not lock.pins:
         return ""
     if not (store / "sites" / lock.key).is_dir():
         with filling(store / "sites", lock.key) as folder:
-            install(lock, folder)
+            install(lock, folder, uv)
             bytecode.compile_tree(folder, SITE)
         (store / "sites" / f"{lock.key}.txt").write_text("\n".join([f"# {sys.version.split()[0]}", *lock.pins, ""]))
     return lock.key

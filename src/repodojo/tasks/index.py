@@ -51,15 +51,20 @@ class _Links(HTMLParser):
 
 def indexes() -> list[str]:
     """The index addresses that pip would use here: environment, configuration, else PyPI."""
+    found = settings()
+    return [found.get("index-url", DEFAULT), *found.get("extra-index-url", "").split()]
+
+
+def settings() -> dict[str, str]:
+    """What pip is told here, by configuration or environment; names as in its configuration."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
-    settings: dict[str, str] = {}
+    found: dict[str, str] = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
-        settings[key.rpartition(".")[2]] = value.strip("'\"")
-    settings |= {k[4:].lower().replace("_", "-"): v for k, v in os.environ.items() if k.startswith("PIP_")}
-    return [settings.get("index-url", DEFAULT), *settings.get("extra-index-url", "").split()]
+        found[key.rpartition(".")[2]] = value.strip("'\"")
+    return found | {k[4:].lower().replace("_", "-"): v for k, v in os.environ.items() if k.startswith("PIP_")}
 
 
 def find(name: str, version: str = "") -> Archive:

@@ -14,6 +14,7 @@ from repodojo.tasks.layout import canonical
 
 SHORTEST = 24
 """Characters of a line of the solution that cannot stand in an instruction by chance."""
+SEVERAL = 4
 HASH = re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b")
 
 
@@ -34,12 +35,22 @@ def in_instruction(task: Task) -> Iterator[str]:
             yield f"the instruction names the commit {found}"
     visible = {test_name(name) for name in task.visible_tests}
     for name in dict.fromkeys(map(test_name, task.grader.fail_to_pass)):
-        if name not in visible and name.startswith("test") and re.search(rf"\b{re.escape(name)}\b", told):
+        tells = name.startswith("test") or " " in name
+        if tells and name not in visible and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", told):
             yield f"the instruction names the hidden test {name}"
 
 
 def test_name(test: str) -> str:
-    """The function's name in an id: "pytest:tests/x.py::TestA::test_b[1]" is "test_b"."""
+    """The function's name in an id: "pytest:tests/x.py::TestA::test_b[1]" is "test_b".
+
+    Node's tests are named in words, which an issue may use as well: only names of SEVERAL words count.
+
+    >>> test_name("node:test/a.js::clamp > keeps the lower bound"), test_name("node:test/a.js::clamp")
+    ('keeps the lower bound', '')
+    """
+    if test.startswith("node:"):
+        said = test.partition("::")[2].rpartition(" > ")[2]
+        return said if len(said.split()) >= SEVERAL else ""
     return test.partition("[")[0].rpartition("::")[2] if "::" in test else ""
 
 
@@ -76,9 +87,19 @@ def in_tree(store: Path, task: Task, gold: Mapping[str, bytes | None]) -> Iterat
 def _installed(store: Path, task: Task) -> Iterator[str]:
     site = str(task.environment.recipe.get("site", ""))
     name = canonical(task.labels.get("package", ""))
+    if site and task.language == "javascript":
+        told = re.search(
+            r'"name":\s*"([^"]+)"', _text(store / "trees" / task.environment.recipe["tree"] / "package.json")
+        )
+        if told and (store / "sites" / site / "node_modules" / told[1]).is_dir():
+            yield f"node_modules/{told[1]} among the dependencies holds another version of the package"
     for folder in (store / "sites" / site).glob("*.dist-info") if site and name else ():
         if canonical(folder.name.partition("-")[0]) == name:
             yield f"{folder.name} among the dependencies holds another version of the package"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _hash(data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """From requirements to exact versions: of today, or of the day an old commit was made.
 
-With `uv` on the path, its `--exclude-newer` does the dating. Else pip resolves, and versions that the index took in
-later are excluded until none is left; upload times are those of the index (PEP 700), or of its JSON pages.
+With `uv` on the path, its `--exclude-newer` does the dating, and it installs. Else pip resolves, and versions that the
+index took in later are excluded until none is left; upload times are the index's (PEP 700), or those of its JSON pages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from repodojo.core.errors import RepodojoError, SandboxError, SourceError
-from repodojo.tasks import uploads
+from repodojo.tasks import uploads, uv
 
 PIP = (sys.executable, "-m", "pip")
 QUIET = ("--quiet", "--disable-pip-version-check", "--only-binary", ":all:")
@@ -102,9 +102,7 @@ class Locks:
 
     def _uv(self, requires: Sequence[str], date: str) -> Lock:
         """One call of `uv pip compile`."""
-        command = [self.uv, "pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:"]
-        command += ["--python", sys.executable, *(["--exclude-newer", f"{date}T23:59:59Z"] if date else [])]
-        done = subprocess.run(command, input="\n".join(requires), capture_output=True, text=True, check=False)
+        done = uv.resolved(self.uv, requires, date)
         if done.returncode:
             raise _refused(requires, done.stderr, date)
         pins = [line.split(";")[0].strip() for line in done.stdout.splitlines() if "==" in line]
@@ -147,9 +145,12 @@ def _refused(requires: Sequence[str], said: str, date: str) -> RepodojoError:
     )
 
 
-def install(lock: Lock, folder: Path) -> None:
-    """Put exactly these versions into a folder; SourceError with pip's reason."""
-    command = [*PIP, "install", *QUIET, "--no-compile", "--no-deps", "--target", str(folder)]
-    done = subprocess.run([*command, *lock.pins], capture_output=True, text=True, check=False, cwd=folder)
+def install(lock: Lock, folder: Path, program: str = "") -> None:
+    """Put exactly these versions into a folder, by uv where `program` names it; SourceError with its reason."""
+    if program:
+        done = uv.installed(program, lock.pins, folder)
+    else:
+        command = [*PIP, "install", *QUIET, "--no-compile", "--no-deps", "--target", str(folder)]
+        done = subprocess.run([*command, *lock.pins], capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
         raise _refused(lock.pins, done.stderr, "")

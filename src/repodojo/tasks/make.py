@@ -86,11 +86,8 @@ class Maker:
         sound = env.environment(self.layout, tree, site)
         found = self._functions()
         self.tell("sound tests, three times", 0, 0)
-        box = await self.factory.create(sound)
-        try:
-            base = await measure(box, self.layout, found, self.options.test_budget)
-        finally:
-            await box.close()
+        budget, workers = self.options.test_budget, self.options.workers
+        base = await measure(self.factory, sound, self.layout, found, budget, workers)
         plans = await self._plans(sound, found, base)
         self.tell("mutants", 0, 0)
         await asyncio.sleep(0)

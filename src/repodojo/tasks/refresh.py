@@ -17,6 +17,7 @@ from repodojo.algorithms.curriculum import refreshed
 from repodojo.core.records import Task
 from repodojo.tasks import rollouts as histories
 from repodojo.tasks.difficulty import Estimate, Model, features, fit, surprise
+from repodojo.tasks.features import KINDS as FEATURES
 from repodojo.tasks.manifest import package_of
 from repodojo.tasks.rollouts import Rollouts, Tally
 from repodojo.tasks.store import TaskStore
@@ -102,7 +103,10 @@ class Ask:
 
     @property
     def maker(self) -> str:
-        """ "bugs", "history", or "" where the set does not say how it was made (e.g. imported tasks)."""
+        """ "bugs", "features", "history", or "" where the set does not say how it was made (e.g. imported tasks)."""
+        kinds = set(self.entry.get("kinds", ()))
+        if kinds and kinds <= set(FEATURES):
+            return "features"
         return "history" if "history" in self.entry else "bugs" if "kinds" in self.entry else ""
 
     @property

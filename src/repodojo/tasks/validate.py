@@ -20,6 +20,8 @@ from repodojo.core.records import Task
 from repodojo.rewards.edem import EditReward
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks, manifest
+from repodojo.tasks.checked import Checked
+from repodojo.tasks.environment import LINKED
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.store import TaskStore
 
@@ -55,22 +57,32 @@ async def validate(
     workers: int = 2,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Verdict]:
-    """Check all tasks, or `limit` drawn by `seed`. The figures go into the manifest where all were checked."""
+    """Check all tasks, or `limit` drawn by `seed`. The figures go into the manifest where all were checked.
+
+    What an earlier call with the same arguments saw before it was stopped is not looked at again.
+    """
     intact(store)
     tasks = store.tasks()
     if limit and limit < len(tasks):
         tasks = random.Random(seed).sample(tasks, limit)
+    checked = Checked(store.path, f"{store.manifest.get('sha256', '')} {limit} {seed}")
     reward, queue, verdicts = GradedReward(factory), iter(tasks), list[Verdict]()
     whole = functools.cache(tree_intact)
 
     async def work() -> None:
         for task in queue:
-            verdicts.append(await _one(store, factory, reward, task, whole))
+            if known := checked.known.get(task.id):
+                verdicts.append(Verdict(**{**known, "leaks": tuple(known["leaks"])}))
+            else:
+                verdicts.append(await _one(store, factory, reward, task, whole))
+                if verdicts[-1].gold is not None:  # an outage is no verdict
+                    checked.keep(asdict(verdicts[-1]))
             tell(len(verdicts), len(tasks))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             group.create_task(work())
+    checked.end()
     if len(tasks) == len(store.tasks()):
         store.note(validation=figures(store, verdicts))
     return verdicts
@@ -95,7 +107,7 @@ def intact(store: TaskStore) -> None:
 
 def tree_intact(tree: Path) -> bool:
     """Whether a tree holds what its name says (byte code left out)."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(LINKED if (tree / "node_modules").is_symlink() else b"")
     files = {p.relative_to(tree).as_posix(): p for p in tree.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     for relative in sorted(files):
         data = files[relative].read_bytes()
@@ -113,10 +125,10 @@ async def _one(
     if is_edit(task):
         return await _edit(task, found)
     try:
-        gold = await asyncio.to_thread(gold_changes, store.path, task)
-        tree = store.path / "trees" / str(task.environment.recipe["tree"])
-        if not await asyncio.to_thread(whole, tree):
+        tree = store.path / "trees" / str(task.environment.recipe.get("tree", ""))
+        if tree.name != "trees" and not await asyncio.to_thread(whole, tree):
             found.append(f"trees/{tree.name} is not what its name says")
+        gold = await asyncio.to_thread(gold_changes, store.path, task)
         found += await asyncio.to_thread(lambda: list(leaks.in_tree(store.path, task, gold)))
         found += leaks.in_box(await _scan(factory, task))
         good = await reward.score(task, gold, None)

@@ -14,12 +14,13 @@ RESULT = "REPODOJO_RESULT"
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that ended by itself: its exit code, its output, and the files that the grader asked for by their
-    name in `Judge.files`; one that is not there is left out."""
+    """A command that ended by itself: its exit code, its output, what it wrote to the box's private descriptor, and
+    the files that the grader asked for by their name in `Judge.files`; one that is not there is left out."""
 
     exit_code: int
     output: bytes
     files: Mapping[str, bytes] = field(default_factory=dict)
+    report: bytes = b""
 
 
 class Judge(Protocol):

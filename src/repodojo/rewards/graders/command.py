@@ -18,9 +18,11 @@ from repodojo.rewards.grade import ATTEMPTS
 from repodojo.rewards.graders.base import RESULT, Judge, Ran
 from repodojo.rewards.graders.exit_code import ExitCode
 from repodojo.rewards.graders.junit import JUnit
+from repodojo.rewards.graders.node_tests import NodeTests
 from repodojo.rewards.graders.reward_file import RewardFile
 from repodojo.rewards.graders.status_map import StatusMap
 from repodojo.rewards.graders.text import PARSERS, Text, compared, path_of
+from repodojo.rewards.plain import forges
 from repodojo.rewards.prepare import import_roots, shadowing
 from repodojo.rewards.witness import Witness, sound_environment
 
@@ -32,6 +34,8 @@ JUDGES: dict[str, Judge] = {
     "junit": JUnit(),
     "text": Text(),
 }
+OF_PARSER: dict[str, Judge] = {"node": NodeTests()}
+"""Judges of test ids, by what reads the report."""
 
 
 class CommandReward:
@@ -81,6 +85,7 @@ class CommandReward:
             texts = await self._docstrings.of(task, task.visible_tests, box)
             hidden = await shadowing(box, changes, import_roots(task))
             changes = {path: data for path, data in changes.items() if path not in hidden}
+            base = {path: await _read(box, path) for path in changes} if task.grader.kind == "f2p_p2p" else {}
             found = await self._run(box, task, changes, judge)
         finally:
             await box.close()
@@ -91,8 +96,10 @@ class CommandReward:
             if result.ended != "output" and not await self._sound_ends(task, judge):
                 raise GradingError(f"the command ends by {result.ended!r} on sound code too")
             return Score(0.0, parts={f"evidence:{result.ended}": 1.0})
-        score = judge.score(task, Ran(result.exit_code or 0, result.output, files))
+        score = judge.score(task, Ran(result.exit_code or 0, result.output, files, result.report))
         score = replace(score, parts={**score.parts, "refused": float(len(hidden))})
+        if score.solved and any(forges(path, changes[path], before) for path, before in base.items()):
+            return Score(0.0, parts={"forbidden": 1.0, "claimed": 1.0}, failed=score.passed)
         return await self._asked(task, changes, texts, score) if score.solved else score
 
     async def _run(
@@ -151,7 +158,7 @@ class CommandReward:
 def _judge(task: Task) -> Judge:
     """The judge of a task's grader; GradingError where there is none, or the grader lacks what it needs."""
     grader = task.grader
-    judge = JUDGES.get(grader.kind)
+    judge = OF_PARSER.get(grader.parser) if grader.kind == "f2p_p2p" else JUDGES.get(grader.kind)
     lack = ""
     if judge is None:
         lack = "is no command's"
@@ -159,6 +166,8 @@ def _judge(task: Task) -> Judge:
         lack = f"needs expected['output'], and a parser out of {', '.join(PARSERS[1:])}"
     elif grader.kind == "text" and not grader.command and not path_of(task):
         lack = "names neither a command nor a file"
+    elif grader.kind == "f2p_p2p" and not grader.fail_to_pass:
+        lack = "names no test that must turn green"
     elif grader.kind == "status_map" and not grader.expected:
         lack = "expects no test"
     elif grader.kind != "text" and not grader.command:

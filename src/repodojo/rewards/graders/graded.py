@@ -10,11 +10,11 @@ from repodojo.core.records import Score, Task, Trajectory
 from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.edem import EditReward
 from repodojo.rewards.grade import TestReward
-from repodojo.rewards.graders.command import CommandReward
+from repodojo.rewards.graders.command import OF_PARSER, CommandReward
 
 
 class GradedReward:
-    """TestReward for test ids, EditReward for code edits, CommandReward for the rest; one cache of verdicts.
+    """TestReward for test ids of Python, EditReward for code edits, CommandReward for the rest; one cache of verdicts.
 
     >>> reward = GradedReward(LocalFactory(Path("tasks")))                   # doctest: +SKIP
     >>> (await reward.score(task, gold_changes, None)).value                 # doctest: +SKIP
@@ -29,7 +29,9 @@ class GradedReward:
 
     async def score(self, task: Task, changes: Mapping[str, bytes | None], trajectory: Trajectory | None) -> Score:
         """Grade `changes`; GradingError where the grader's record lacks what its kind needs."""
-        reward: Reward = self.tests if task.grader.kind == "f2p_p2p" else self.commands
+        reward: Reward = self.commands
+        if task.grader.kind == "f2p_p2p" and task.grader.parser not in OF_PARSER:
+            reward = self.tests
         if is_edit(task):
             reward = self.edits
         return await reward.score(task, changes, trajectory)

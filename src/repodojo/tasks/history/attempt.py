@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from repodojo.core.errors import GradingError, SourceError, TaskError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task, Validation
-from repodojo.rewards.filter import admissible
-from repodojo.rewards.grade import TestReward
-from repodojo.tasks import environment as env
+from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks
-from repodojo.tasks.assemble import PROTECTED
-from repodojo.tasks.discover import pytest_ids
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.history.message import instruction, words
 from repodojo.tasks.history.repository import Repository
 from repodojo.tasks.history.settle import Settled, settle
-from repodojo.tasks.history.walk import Commit, Filters, is_test
-from repodojo.tasks.layout import Layout, layout_of, read_source
-from repodojo.tasks.locks import Locks
-from repodojo.tasks.needs import needs_of
-from repodojo.tasks.runs import Report, report
+from repodojo.tasks.history.walk import Commit, Filters
+from repodojo.tasks.languages import Language
+from repodojo.tasks.languages.base import About
+from repodojo.tasks.runs import Report
 
 LARGEST_TEST = 200_000
 OTHERS = 200
-"""Ids of unchanged test files that must stay green, at most."""
+"""Ids (or files, where only a run tells ids) of unchanged tests that must stay green, at most."""
 GRADINGS = 3
 SECONDS, ID_SECONDS = 300.0, 30.0
 """What a run and one id of it may take: a cold start on a busy machine is no verdict on the code."""
@@ -53,12 +47,12 @@ class InDoubt(Exception):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A commit taken apart: what the box gets, what the tests are, what the solution is."""
+    """A commit taken apart: what the box gets, what the tests are, what the solution is. `chosen` is what is run."""
 
-    layout: Layout
+    about: About
     environment: Environment
     hidden: Mapping[str, str]
-    ids: tuple[str, ...]
+    chosen: tuple[str, ...]
     gold: str
     test_patch: str
 
@@ -89,6 +83,7 @@ class Workshop:
     asks for dependencies of the commit's day, and `days` says by tree of which day they are ("" for today)."""
 
     repository: Repository
+    language: Language
     store: Path
     factory: SandboxFactory
     package: str
@@ -98,8 +93,6 @@ class Workshop:
     sure: int
     scratch: Path
     dated: bool = True
-    locks: Locks = field(default_factory=Locks)
-    installing: threading.Lock = field(default_factory=threading.Lock)
     failed: dict[tuple[str, ...], SourceError] = field(default_factory=dict)
     days: dict[str, str] = field(default_factory=dict)
     trees: set[str] = field(default_factory=set)
@@ -111,43 +104,41 @@ class Workshop:
         folder = self.scratch / commit.id[:16]
         self.repository.checkout(parent, folder)
         try:
-            layout = layout_of(folder, self.package)
-            gold_paths = source_paths(layout, commit.code)
+            about = self.language.about(folder, self.package)
+            gold_paths = self.language.solution(folder, commit.code, self.package)
+            if not gold_paths:
+                raise Lost("no source of the package changed")
             hidden = self._tests(commit)
-            environment = self._environment(layout, commit.date[:10] if self.dated else "")
+            environment = self._environment(folder, commit.date[:10] if self.dated else "")
+            chosen = self.language.chosen(folder, hidden, OTHERS, self.package)
         except SourceError as error:
             raise Lost("no environment", str(error)) from error
-        ids = [name for path, text in hidden.items() for name in pytest_ids(path, text)]
-        if not ids:
+        if not chosen:
             raise Lost("no test functions in the changed tests")
-        others = [p for p in layout.tests if p not in hidden]
-        more = [name for path in others for name in pytest_ids(path, read_source(folder / path))]
         return Prepared(
-            layout,
+            about,
             environment,
             hidden,
-            tuple(dict.fromkeys([*ids, *more[:OTHERS]])),
+            tuple(chosen),
             self.repository.diff(parent, commit.id, gold_paths),
             self.repository.diff(parent, commit.id, commit.tests),
         )
 
-    def _environment(self, layout: Layout, date: str) -> Environment:
-        needs = needs_of(layout.root, layout.name, layout.tests)
-        key = (needs.python, *needs.requires, *needs.tests, date[:7])
+    def _environment(self, folder: Path, date: str) -> Environment:
+        key = (*self.language.wants(folder, self.package), date[:7])
         if key in self.failed:
             raise self.failed[key]
         fresh = {p.name for p in (self.store / "trees").glob("*")}
         try:
-            with self.installing:
-                layer = env.put_layer(layout, self.store, self.locks, date)
+            built = self.language.build(folder, self.store, date, self.package)
         except SourceError as error:
             self.failed[key] = error
             raise
-        tree = env.put_tree(layout, self.store, tests=True)
+        tree = str(built.environment.recipe["tree"])
         if tree not in fresh:
             self.trees.add(tree)
-        self.days[tree] = layer.date
-        return env.environment(layout, tree, layer.site)
+        self.days[tree] = built.date
+        return built.environment
 
     def _tests(self, commit: Commit) -> dict[str, str]:
         """Test files (and their data) as the commit has them; those that it deletes are left out."""
@@ -176,8 +167,7 @@ class Workshop:
             gold = await asyncio.to_thread(gold_changes, self.store, draft)
         except TaskError as error:
             raise Lost("the patch does not fit") from error
-        failing: list[str] = []
-
+        failing: dict[str, str] = {}
         patient = Patient()
 
         async def run(mended: bool, seed: int) -> Mapping[str, str]:
@@ -186,13 +176,13 @@ class Workshop:
 
             found = await patient.run(once, mended)
             if not mended and not seed:
-                failing.extend(found.failures.get(name, "") for name in prepared.ids)
+                failing.update(found.failures)
             return found.tests
 
-        settled = await settle(prepared.ids, run, sure=self.sure)
+        settled = await settle(prepared.chosen if self.language.known else (), run, sure=self.sure)
         self._judge(settled)
         seconds = (time.monotonic() - started) / (2 * settled.rounds)
-        shown = dict(zip(prepared.ids, failing, strict=False)).get(settled.red[0], "")
+        shown = self._shown(settled, failing)
         task = self._finished(commit, draft, settled, shown, seconds)
         await self._graded(task, gold)
         return task
@@ -205,7 +195,7 @@ class Workshop:
         """
         doubt = ""
         for attempt in range(1, GRADINGS + 1):
-            good = await TestReward(self.factory).score(task, gold, None)
+            good = await GradedReward(self.factory).score(task, gold, None)
             if good.value == 1.0:
                 break
             if good.value is None and attempt == GRADINGS:
@@ -213,7 +203,7 @@ class Workshop:
             doubt = doubt or next((part for part, on in good.parts.items() if part.startswith("evidence:") and on), "")
         else:
             raise InDoubt(f"not paid as graded, {doubt}") if doubt else Lost("not paid as graded")
-        idle = await TestReward(self.factory).score(task, {}, None)
+        idle = await GradedReward(self.factory).score(task, {}, None)
         if idle.value is None:
             raise GradingError(f"doing nothing in {task.id} could not be graded: {idle.error}")
         if idle.value:
@@ -229,9 +219,7 @@ class Workshop:
                 await box.write(path, data)
             for path, text in prepared.hidden.items():
                 await box.write(path, text.encode())
-            return await report(
-                box, prepared.ids, {}, seed=seed, trace=False, seconds=more * SECONDS, each=more * ID_SECONDS
-            )
+            return await self.language.run(box, prepared.chosen, more * SECONDS, each=more * ID_SECONDS, seed=seed)
         finally:
             await box.close()
 
@@ -243,10 +231,17 @@ class Workshop:
             passed = any(after for pairs in settled.seen.values() for _, after in pairs)
             raise Lost("no test turns green" if passed else "no test passes afterwards")
 
+    def _shown(self, settled: Settled, failing: Mapping[str, str]) -> str:
+        """What the first test that turns green said before; where it could not even be loaded, what its file said."""
+        first = settled.red[0]
+        file = first.partition("::")[0]
+        beside = (text for name, text in failing.items() if not self.language.known and name.startswith(f"{file}::"))
+        return failing.get(first) or next(beside, "")
+
     def _draft(self, commit: Commit, prepared: Prepared) -> Task:
         mark = hashlib.sha256(f"{self.package}\0{commit.id}".encode()).hexdigest()[:12]
         source = Source(f"{self.repository.name} (history)", commit.id, self.split)
-        tests = tuple(dict.fromkeys((*PROTECTED, *prepared.hidden, *prepared.layout.tests)))
+        tests = tuple(dict.fromkeys((*self.language.protected, *prepared.hidden, *prepared.about.tests)))
         day = self.days.get(str(prepared.environment.recipe["tree"]), "")
         labels = {"kind": "history", "package": self.package, "commit": commit.id, "lines": str(commit.lines)}
         return Task(
@@ -254,11 +249,12 @@ class Workshop:
             source=source,
             instruction="",
             environment=prepared.environment,
-            grader=Grader("f2p_p2p", "python -m boxrun --report", "boxrun"),
+            grader=Grader(),
             gold=Gold(prepared.gold),
             repo=self.repository.address,
             base_commit=commit.parents[0],
-            licence=prepared.layout.licence,
+            language=self.language.label,
+            licence=prepared.about.licence,
             created=commit.date,
             hidden_files=prepared.hidden,
             test_patch=prepared.test_patch,
@@ -271,23 +267,10 @@ class Workshop:
         text = instruction(commit.message, self.issues, failing, {name for name in names if name})
         if words(text.partition("\n\nIt now fails")[0]) < self.filters.words:
             raise Lost("the message says too little")
-        grader = replace(
-            draft.grader, fail_to_pass=settled.red, pass_to_pass=settled.green, timeout=max(30.0, 4 * seconds)
-        )
+        judge = self.language.grader((*settled.red, *settled.green))
+        grader = replace(judge, fail_to_pass=settled.red, pass_to_pass=settled.green, timeout=max(30.0, 4 * seconds))
         seen = Validation(2 * settled.rounds, settled.flaky, round(seconds, 3))
         task = replace(draft, instruction=text, grader=grader, validation=seen)
         if next(leaks.in_instruction(task), ""):
             raise Lost("the instruction gives the answer away")
         return task
-
-
-def source_paths(layout: Layout, code: Sequence[str]) -> list[str]:
-    """Changed files that count as the solution: in the package's tree, and such as an agent may change. Raises Lost."""
-    prefix = f"{layout.import_root}/" if layout.import_root else ""
-    tops = {path.removeprefix(prefix).split("/")[0] for path in layout.modules()}
-    kept, _ = admissible(dict.fromkeys(code, b""), PROTECTED)
-    new = {path for path in kept if path.startswith(prefix) and path.removeprefix(prefix).split("/")[0] in tops}
-    inside = [path for path in kept if path in new or path in layout.files]
-    if not any(path.endswith(".py") and not is_test(path) for path in inside):
-        raise Lost("no source of the package changed")
-    return inside

@@ -22,7 +22,8 @@ from repodojo.tasks.history.attempt import InDoubt, Lost, Workshop
 from repodojo.tasks.history.repository import Repository, opened
 from repodojo.tasks.history.settle import SURE
 from repodojo.tasks.history.walk import Commit, Filters, candidates
-from repodojo.tasks.layout import canonical, layout_of
+from repodojo.tasks.languages import Language, language_of
+from repodojo.tasks.layout import canonical
 from repodojo.tasks.store import TaskStore, disk_errors
 
 Tell = Callable[[str, int, int], None]
@@ -33,7 +34,7 @@ DOUBTS = 3
 @dataclass(frozen=True)
 class Options:
     """What one call asks for. `limit` bounds tasks, `commits` the walk (0: no bound); `dated` asks for dependencies of
-    each commit's day."""
+    each commit's day; `language` is recognised where it is ""."""
 
     split: Split = "train"
     limit: int = 0
@@ -43,19 +44,25 @@ class Options:
     workers: int = 2
     filters: Filters = field(default_factory=Filters)
     dated: bool = True
+    language: str = ""
 
 
 def walk(source: str, options: Options, tell: Tell) -> Counter[str]:
     """The walk alone, nothing built: its funnel."""
     funnel: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="repodojo-history-") as scratch:
-        _walk(opened(source, Path(scratch)), options, funnel, tell)
+        repository = opened(source, Path(scratch))
+        language, _ = _package(repository, options, Path(scratch) / "head")
+        _walk(repository, language, options, funnel, tell)
     return funnel
 
 
-def _walk(repository: Repository, options: Options, funnel: Counter[str], tell: Tell) -> list[Commit]:
+def _walk(
+    repository: Repository, language: Language, options: Options, funnel: Counter[str], tell: Tell
+) -> list[Commit]:
     return candidates(
         repository,
+        language,
         options.filters,
         funnel,
         revision=options.revision,
@@ -77,12 +84,13 @@ async def make(
     funnel: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="repodojo-history-") as scratch, disk_errors(store.path):
         repository = await asyncio.to_thread(opened, source, Path(scratch))
-        package = await asyncio.to_thread(_package, repository, options.revision, Path(scratch) / "head")
+        language, package = await asyncio.to_thread(_package, repository, options, Path(scratch) / "head")
         store.refuse_other_split(package, options.split)
-        kept = await asyncio.to_thread(_walk, repository, options, funnel, tell)
+        kept = await asyncio.to_thread(_walk, repository, language, options, funnel, tell)
         journal = Journal(store.path / "history", package, options, issues)
         shop = Workshop(
             repository,
+            language,
             store.path,
             factory,
             package,
@@ -101,11 +109,13 @@ async def make(
     return funnel
 
 
-def _package(repository: Repository, revision: str, folder: Path) -> str:
-    """The canonical name of what the repository holds."""
-    repository.checkout(revision, folder)
-    layout = layout_of(folder)
-    return canonical(repository.name if layout.name == folder.name else layout.name)
+def _package(repository: Repository, options: Options, folder: Path) -> tuple[Language, str]:
+    """The language, and the canonical name of what the repository holds."""
+    repository.checkout(options.revision, folder)
+    language = language_of(folder, options.language)
+    name = language.about(folder).name
+    name = canonical(repository.name if name == folder.name else name)
+    return language, name.removeprefix("@").replace("/", "-")  # npm's names may have a scope
 
 
 class Journal:
@@ -115,6 +125,7 @@ class Journal:
     def __init__(self, folder: Path, package: str, options: Options, issues: dict[int, str]) -> None:
         settings = {"filters": asdict(options.filters), "sure": options.sure, "issues": issues, "split": options.split}
         settings |= {} if options.dated else {"dated": False}
+        settings |= {"language": options.language} if options.language else {}
         mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         self.path = folder / f"{package}-{mark}.jsonl"
         self.known: dict[str, dict[str, Any]] = {row["commit"]: row for row in self._rows()}
@@ -223,7 +234,11 @@ class _Run:
             "address": self.shop.repository.address,
             "licence": task.licence,
             "made_with": f"repodojo {__version__}",
-            "history": {"filters": asdict(self.options.filters), "sure": self.options.sure},
+            "history": {
+                "filters": asdict(self.options.filters),
+                "sure": self.options.sure,
+                "language": self.options.language,
+            },
         }
         self.store.append([task], self.shop.package, entry)
         self.shop.trees.discard(str(task.environment.recipe["tree"]))

@@ -23,7 +23,9 @@ CLOSING = re.compile(
 )
 COMMIT = re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b")
 NUMBER = re.compile(r"#(\d+)")
-TEST_PATH = re.compile(r"[\w./-]*\b(?:test_\w+|\w+_tests?)\.py(?:::[\w\[\]:.-]+)?|\btests?/[\w./-]+")
+TEST_PATH = re.compile(
+    r"[\w./-]*\b(?:test_\w+|\w+_tests?)\.py(?:::[\w\[\]:.-]+)?|\btests?/[\w./-]+|[\w./-]*[._-]test\.[cm]?js\b"
+)
 
 
 def clean(text: str, tests: Collection[str] = ()) -> str:
@@ -35,7 +37,7 @@ def clean(text: str, tests: Collection[str] = ()) -> str:
     for pattern in (TRAILER, PICKED, LINK, CLOSING, COMMIT, TEST_PATH):
         text = pattern.sub("", text)
     for name in sorted(tests, key=len, reverse=True):
-        text = re.sub(rf"\b{re.escape(name)}\b(?:\[[^\]]*\])?", "", text)
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)(?:\[[^\]]*\])?", "", text)
     text = "\n".join(re.sub(r"[ \t]{2,}", " ", row).rstrip() for row in text.splitlines())
     text = re.sub(r"\(\s*\)|\[\s*\]", "", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()

@@ -27,21 +27,22 @@ class Settled:
 
 async def settle(ids: Sequence[str], run: Run, *, sure: int = SURE, most: int = MOST) -> Settled:
     """Adaptive: rounds end when none of the last `sure` showed a new flicker, or after `most`; and after the first
-    where nothing turned green, since more rounds could only take away from nothing."""
+    where nothing turned green, since more rounds could only take away from nothing. Without `ids` those count that
+    any run reports; one that a round leaves out did not pass in it."""
     result, quiet = Settled(), 0
     while quiet < sure and result.rounds < most:
         before, after = await run(False, result.rounds), await run(True, result.rounds)
         new = False
-        for name in ids:
+        for name in ids or dict.fromkeys([*result.seen, *before, *after]):
             pair = (before.get(name) == "passed", after.get(name) == "passed")
-            known = result.seen.setdefault(name, set())
+            known = result.seen.setdefault(name, {(False, False)} if result.rounds and not ids else set())
             new |= bool(known) and pair not in known
             known.add(pair)
         result.rounds += 1
         quiet = 0 if new else quiet + 1
         if result.rounds == 1 and not any(pairs == {(False, True)} for pairs in result.seen.values()):
             break
-    return _sorted(ids, result)
+    return _sorted(ids or tuple(sorted(result.seen)), result)
 
 
 def _sorted(ids: Sequence[str], result: Settled) -> Settled:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from repodojo.tasks.history.repository import Repository
-from repodojo.tasks.layout import TEST_FILE
+from repodojo.tasks.languages import Language
 
 DOCUMENT = re.compile(
     r"(^|/)(docs?|examples?|\.github|\.circleci)/|\.(md|rst|txt|adoc|png|svg|jpg|gif|ipynb)$"
     r"|(^|/)(CHANGES|CHANGELOG|HISTORY|NEWS|AUTHORS|LICEN[CS]E|COPYING|README)[^/]*$",
     re.IGNORECASE,
 )
-TEST_FOLDER = re.compile(r"(^|/)(tests?|testing)/")
+LOCKS = re.compile(r"(^|/)(package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|uv\.lock|poetry\.lock)$")
 REVERT = re.compile(r"^Revert\b", re.IGNORECASE)
 FORMAT = "--format=%x01%H%x00%P%x00%aI%x00%B%x02"
 
@@ -37,7 +37,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit as the walk sees it. `lines` counts edited lines of files that are neither tests nor documents."""
+    """A commit as the walk sees it. `lines` counts edited lines of `code`: what is neither test, document nor lock."""
 
     id: str
     parents: tuple[str, ...]
@@ -48,12 +48,7 @@ class Commit:
     lines: int
 
 
-def is_test(path: str) -> bool:
-    """Whether a file belongs to the tests: by its name, or because a tests folder holds it."""
-    return bool(TEST_FILE.search(path) or TEST_FOLDER.search(path) or path.endswith("conftest.py"))
-
-
-def commits(repository: Repository, revision: str = "HEAD", limit: int = 0) -> Iterator[Commit]:
+def commits(repository: Repository, language: Language, revision: str = "HEAD", limit: int = 0) -> Iterator[Commit]:
     """All commits that `revision` reaches (the newest `limit`), newest first."""
     most = [f"--max-count={limit}"] if limit else []
     words = ("log", FORMAT, "--numstat", "-z", "-M", "--no-color", "--no-ext-diff", *most, revision, "--")
@@ -61,7 +56,7 @@ def commits(repository: Repository, revision: str = "HEAD", limit: int = 0) -> I
         head, marked, rest = piece.partition("\x02")
         if marked:
             name, parents, date, message = head.split("\0", 3)
-            yield _commit(name, tuple(parents.split()), date, message.strip(), list(_numstat(rest)))
+            yield _commit(language, name, tuple(parents.split()), date, message.strip(), list(_numstat(rest)))
 
 
 def _numstat(text: str) -> Iterator[tuple[str, int]]:
@@ -77,21 +72,25 @@ def _numstat(text: str) -> Iterator[tuple[str, int]]:
             yield path, 1_000_000 if parts[0] == "-" else int(parts[0]) + int(parts[1])
 
 
-def _commit(name: str, parents: tuple[str, ...], date: str, message: str, files: list[tuple[str, int]]) -> Commit:
-    tests = tuple(path for path, _ in files if is_test(path))
-    code = {path: lines for path, lines in files if not is_test(path) and not DOCUMENT.search(path)}
+def _commit(
+    language: Language, name: str, parents: tuple[str, ...], date: str, message: str, files: list[tuple[str, int]]
+) -> Commit:
+    tests = tuple(path for path, _ in files if language.is_test(path))
+    code = {
+        path: n for path, n in files if not language.is_test(path) and not (DOCUMENT.search(path) or LOCKS.search(path))
+    }
     return Commit(name, parents, date, message, tuple(code), tests, sum(code.values()))
 
 
-def lost(commit: Commit, filters: Filters) -> str:
+def lost(commit: Commit, filters: Filters, language: Language) -> str:
     """Why a commit makes no task, as far as the walk can tell; "" where it may."""
     if len(commit.parents) != 1:
         return "merge" if commit.parents else "first commit"
     if not commit.code:
         return "documents or tests only"
-    if not any(path.endswith(".py") for path in commit.code):
-        return "no Python changed"
-    if not any(path.endswith(".py") for path in commit.tests):
+    if not any(map(language.is_source, commit.code)):
+        return f"no {language.source} changed"
+    if not any(map(language.is_source, commit.tests)):
         return "no tests changed"
     if filters.files and len(commit.code) >= filters.files:
         return "too many files"
@@ -104,6 +103,7 @@ def lost(commit: Commit, filters: Filters) -> str:
 
 def candidates(
     repository: Repository,
+    language: Language,
     filters: Filters,
     funnel: Counter[str],
     *,
@@ -118,10 +118,10 @@ def candidates(
     """
     kept: list[Commit] = []
     seen: set[str] = set()
-    for number, commit in enumerate(commits(repository, revision, limit), 1):
+    for number, commit in enumerate(commits(repository, language, revision, limit), 1):
         tell(number)
         funnel["commits seen"] += 1
-        reason = lost(commit, filters)
+        reason = lost(commit, filters, language)
         if not reason:
             patch = repository.diff(commit.parents[0], commit.id, commit.code)
             mark = "".join(row for row in patch.splitlines(True) if row[:1] in "+-")
