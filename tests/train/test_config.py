@@ -249,6 +249,7 @@ EVERY_PART: dict[str, tuple[str, list[str]]] = {
     "gigpo_step_weight": ("2.0", ["recipe.advantage=gigpo"]),
     "gae_gamma": ("0.9", ["recipe.advantage=gae"]),
     "gae_lam": ("0.9", ["recipe.advantage=gae"]),
+    "gae_whiten": ("false", ["recipe.advantage=gae"]),
     "critic_lr": ("0.01", ["recipe.advantage=gae"]),
     "value_coef": ("0.5", ["recipe.advantage=gae"]),
     "potential": ("0.3", ["recipe.advantage=gae"]),

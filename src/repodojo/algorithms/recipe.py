@@ -31,8 +31,8 @@ class Recipe:
     turn_penalty_from, turn_limit: Golubev's penalty on turns;  overlong_cache, overlong_limit: DAPO's on tokens of the
     conversation (`shaping`); a run sets both limits to those of its agent
     confidence: weight of a proper score of the probability that the agent stated, confidence_score "brier" or "log"
-    gae_gamma, gae_lam, critic_lr, value_coef: advantage "gae" and its critic (`learner.critic`);  potential: weight of
-    the visible tests' last verdict as a potential of each turn (`shaping.potential`)
+    gae_gamma, gae_lam, gae_whiten, critic_lr, value_coef: advantage "gae" and its critic (`learner.critic`);
+    potential: weight of the visible tests' last verdict as a potential of each turn (`shaping.potential`)
     kl, kl_coef: penalty towards a reference model, a key of KL_TERMS
     entropy_coef: bonus, with entropy_target and entropy_step an adaptive one that begins there (`entropy`)
     old_logprobs: pi_old is the policy that sampled ("rollout", free), or the learner's at the start of the batch
@@ -50,6 +50,7 @@ class Recipe:
     gigpo_step_weight: float = 1.0
     gae_gamma: float = 1.0
     gae_lam: float = 0.95
+    gae_whiten: bool = True
     critic_lr: float = 1e-3
     value_coef: float = 0.0
     potential: float = 0.0

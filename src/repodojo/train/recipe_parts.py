@@ -30,6 +30,7 @@ class RecipeParts(Section):
     gigpo_step_weight: float | None = _part("weight of GiGPO's comparison of turns", ge=0)
     gae_gamma: float | None = _part("discount a turn of turn-level GAE", ge=0, le=1)
     gae_lam: float | None = _part("lambda of turn-level GAE", ge=0, le=1)
+    gae_whiten: bool | None = _part("GAE's advantages to mean 0 and deviation 1 over the turns of a batch")
     critic_lr: float | None = _part("learning rate of GAE's critic head", gt=0)
     value_coef: float | None = _part("share of the critic's gradient that reaches the model; 0: its head alone", ge=0)
     potential: float | None = _part("weight of the visible tests' last verdict as a potential of each turn", gt=0)
