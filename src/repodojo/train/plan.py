@@ -48,6 +48,8 @@ def plan(config: Config, machine: Machine) -> Plan:
     """The plan of a run; CheckpointError where its model is neither a folder nor a published size."""
     a = architecture_of(config)
     sections = {"model": _model(config, a), "rollout": _rollout(config)}
+    if "sft" in config.run.stages:
+        sections["sft"] = _sft(config)
     if "rft" in config.run.stages:
         sections["rft"] = _rft(config)
     if "rl" not in config.run.stages:
@@ -156,6 +158,15 @@ def _rollout(config: Config) -> dict[str, Line]:
             min(tasks, limit) if limit else tasks, "", f"split {config.tasks.split}, before the prompt limit"
         )
     return found
+
+
+def _sft(config: Config) -> dict[str, Line]:
+    sft = config.sft
+    return {
+        "batch": Line(sft.batch_tokens, "tokens", "of one optimiser step"),
+        "epochs": Line(sft.epochs),
+        "learning_rate": Line(sft.learning_rate, "", f"cosine after {sft.warmup} steps of warm-up"),
+    }
 
 
 def _rft(config: Config) -> dict[str, Line]:
