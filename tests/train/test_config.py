@@ -59,7 +59,7 @@ def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
         "rl.steps=true",
         "rl.steps=-1",
         "rl.overlong=sometimes",
-        "run.stages=rl,sft",
+        "run.stages=rl,dpo",
         "run.stages=rl,rl",
         "run.stages=[]",
         "agent.memo_tests=1",
@@ -172,6 +172,7 @@ NEEDED = {
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
     "attacker.finds": ["attacker.enabled=true"],
+    **dict.fromkeys((name for name in NAMES if name.startswith("sft.")), ["run.stages=sft"]),
 }
 """What makes a setting do something where the defaults leave it idle."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repodojo.algorithms.recipe import idle_part
+from repodojo.core.editing import is_edit
 from repodojo.core.errors import CheckpointError
 from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
@@ -107,7 +108,7 @@ def warnings_of(config: Config) -> list[str]:
     if "rl" not in config.run.stages:
         return found
     recipe, rollout = recipe_of(config), config.rollout
-    if recipe.advantage == "gapo":
+    if recipe.advantage == "gapo" and not _pays_by_degree(config):
         found.append(
             "GAPO is for continuous rewards: where tests pay 0 or 1, all successes or all failures of a group get 0"
         )
@@ -122,6 +123,17 @@ def warnings_of(config: Config) -> list[str]:
             f"recipe.l_max is {recipe.l_max:g}, agent.max_context {config.agent.max_context}: this scales the loss"
         )
     return found
+
+
+def _pays_by_degree(config: Config) -> bool:
+    """Whether rewards are more than 0 and 1, as far as that is known: intermediate scores, outliers, or code edits."""
+    if config.reward.partial or config.reward.outliers:
+        return True
+    store = Path(config.tasks.store)
+    if not config.tasks.store or not store.is_dir():
+        return False
+    tasks = TaskStore(store).tasks(config.tasks.split)
+    return bool(tasks) and all(map(is_edit, tasks))
 
 
 # ---------------------------------------------------------------- sections
