@@ -93,6 +93,20 @@ def test_the_run_ends_with_a_model_that_loads(edits: Path, tiny_model: Path, tmp
     assert checkpoint.load(folder).architecture == checkpoint.load(tiny_model).architecture
 
 
+@pytest.mark.slow
+def test_rl_goes_on_from_what_was_imitated(edits: Path, tiny_model: Path, tmp_path: Path) -> None:
+    parts = ["run.stages=sft,rl", "rl.recipe=gapo", "rl.steps=1", "rl.groups_per_step=2", "rl.minibatches=1"]
+    parts += ["rollout.group_size=4", "agent.max_tokens=12", "sft.epochs=1", "recipe.kl=k3", "recipe.kl_coef=0.01"]
+    given = [s for s in settings(edits, tiny_model) if not s.startswith(("run.stages", "sft.epochs"))]
+    with RunDir.create(tmp_path / "run", load(None, [*given, *parts])) as run:
+        final = train(run)
+        [line] = [line for line in run.metrics() if line["stage"] == "rl"]
+        versions = {v for row in run.query("stage = 'rl'") for v in run.load(row["id"]).turns[0].versions}
+    assert final.name == "rl-00001" and versions == {1}
+    assert line["mismatch_max"] < 1e-3 and line["outages"] == 0  # workers played with the imitated weights
+    assert (final.parent / "sft").is_dir()  # what the KL term pulls towards
+
+
 def test_what_has_no_answer_is_refused(tiny_store: TaskStore, tiny_model: Path) -> None:
     with pytest.raises(TaskError, match="holds no answer"):
         sft.answers(tiny_store.tasks(), ChatFormat.load(tiny_model))

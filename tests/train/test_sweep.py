@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fake_school import TASKS, carry_out, make_model
 
+from repodojo.cli import main
 from repodojo.core.errors import ConfigError, OutageError, RunError
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.evaluate.summary import Row, summarise
@@ -122,6 +123,7 @@ def test_a_sweep_over_seeds_that_was_stopped_goes_on_and_pairs_by_task(tmp_path:
     given += ["agent.max_context=60", "rl.mismatch_alarm=9.0"]
     text = (
         f'reference = "a"\nseeds = [3, 4]\nset = {json.dumps(given)}\nmetrics = ["solve_rate"]\nbaselines = ["base"]\n'
+        'curves = ["turns"]\n'
     )
     (tmp_path / "s.toml").write_text(
         text + '[variants]\na = ["rl.learning_rate=1e-4"]\nb = ["rl.learning_rate=1e-3"]\n'
@@ -141,6 +143,7 @@ def test_a_sweep_over_seeds_that_was_stopped_goes_on_and_pairs_by_task(tmp_path:
     assert by_name["base"]["value"] == 0 and by_name["b"]["worse"] == "a"
     assert found["by_seed"]["b"] == pytest.approx({"3": 2 / 3, "4": 2 / 3})
     assert found["training"]["a"]["rollouts"] == {"mean": 4.0, "by_seed": [4.0, 4.0], "ci": [4.0, 4.0]}
+    assert found["curves"]["b"]["turns"]["step"] == [0.0] and "| b, step | turns |" in markdown(out / "results.json")
     assert found["reward"]["a"]["mean"] == pytest.approx(1 / 3)
     text = markdown(out / "results.json")
     assert "33.3" in text and "Seeds 3, 4;" in text and "| training | rollouts | solve_rate |" in text
@@ -173,9 +176,22 @@ def test_a_table_goes_into_its_place_and_nothing_else_changes(tmp_path: Path) ->
     assert page.read_text() == wanted
     with pytest.raises(RunError, match="no place for three"):
         put(page, "three", "")
+    machine = {"cores": 2, "load": 1, "python": "3"}
+    made = {"bench": "x", "ratio": 1.23456, "ci": [1, 2.0], "quick": True, "machine": machine}
+    (tmp_path / "b.json").write_text(json.dumps(made))
+    assert ends(["tabulate", str(tmp_path / "b.json"), "--into", str(page), "--name", "two"]) == 0
+    assert "| ratio | 1.235 |" in page.read_text() and "bench x --quick" in page.read_text()
+    assert ends(["tabulate", str(tmp_path / "b.json"), "--name", "two"]) == 2  # --name alone would do nothing
     (tmp_path / "results.json").write_text('{"rows": {}}')
     with pytest.raises(RunError, match="no sweep's"):
         markdown(tmp_path / "results.json")
+
+
+def ends(words: list[str]) -> object:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
 
 
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:

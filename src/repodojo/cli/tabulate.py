@@ -12,24 +12,28 @@ from repodojo.core.errors import RunError
 
 
 def tabulate(
-    sweep: Annotated[Path, typer.Argument(help="Folder of a sweep (`repodojo compare -o`).")],
-    into: Annotated[Path | None, typer.Option(help="Document whose place for this sweep is filled.")] = None,
-    name: Annotated[str, typer.Option(help="Name of that place (default: that of the sweep's file).")] = "",
+    source: Annotated[Path, typer.Argument(help="Folder of a sweep, or what `bench NAME --json` wrote.")],
+    into: Annotated[Path | None, typer.Option(help="Document whose place for these figures is filled.")] = None,
+    name: Annotated[str, typer.Option(help="Name of that place (default: of the sweep's file, or bench-NAME).")] = "",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print the figures of a sweep as Markdown, or put them into a document, so that none is copied by hand.
+    """Print figures of a sweep or a benchmark as Markdown, or put them into a document: none is copied by hand.
 
     Example: repodojo tabulate runs/overlong --into docs/results.md
 
     The place in the document is what stands between the lines <!-- NAME --> and <!-- /NAME -->.
     """
-    from repodojo.evaluate.sweeps import markdown, put
+    from repodojo.evaluate.sweeps import bench_markdown, markdown, put
     from repodojo.train.sweeping import RESULTS
 
     if name and into is None:
         raise RunError("--name would do nothing without --into", way_out="name the document, too")
-    text = markdown(sweep / RESULTS)
-    place = name or str(json.loads((sweep / RESULTS).read_text(encoding="utf-8"))["name"])
+    if source.is_file():
+        usual, text = bench_markdown(source)
+    else:
+        text = markdown(source / RESULTS)
+        usual = str(json.loads((source / RESULTS).read_text(encoding="utf-8"))["name"])
+    place = name or usual
     if into is not None:
         put(into, place, text)
     if json_:

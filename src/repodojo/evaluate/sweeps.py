@@ -12,6 +12,8 @@ from repodojo.core.errors import RunError
 from repodojo.evaluate.summary import Row
 from repodojo.evaluate.tables import kinds_table, rate, read_rows
 
+MOST_STEPS = 16
+
 
 def markdown(path: Path) -> str:
     """Where the figures came from, the rows with paired differences, what training showed, and pass@1 by kind.
@@ -22,10 +24,33 @@ def markdown(path: Path) -> str:
     rows, document = read_rows(path), json.loads(path.read_text(encoding="utf-8"))
     if "by_seed" not in document:
         raise RunError(f"{path} is no sweep's", way_out="name the folder of a `repodojo compare`")
-    parts = [_source(document), _rows(rows, document), _training(document)]
+    parts = [_source(document), _rows(rows, document), _training(document), *_curves(document)]
     if len({kind for row in rows.values() for kind in row.by_kind}) > 1:
         parts.append(kinds_table(list(rows.values())))
     return "\n".join(part for part in parts if part)
+
+
+def bench_markdown(path: Path) -> tuple[str, str]:
+    """The name of a place ("bench-NAME") and the figures of `repodojo bench NAME --json`, one a row.
+
+    RunError where the file holds no such object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        name, machine = str(document.pop("bench")), document.pop("machine")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        way_out = "write it with `repodojo bench NAME --json > FILE`"
+        raise RunError(f"{path} holds no benchmark: {error}", way_out=way_out) from None
+    head = f"    repodojo bench {name}{' --quick' if document.pop('quick', False) else ''} --json\n\n"
+    head += f"{machine['cores']} cores, load {machine['load']} while it ran, Python {machine['python']}.\n\n"
+    body = [[key, _figure(value)] for key, value in document.items() if not isinstance(value, bool)]
+    return f"bench-{name}", head + table(["figure", "value"], body)
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_figure(one) for one in value)}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _source(document: Mapping[str, Any]) -> str:
@@ -73,6 +98,22 @@ def _training(document: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(name for one in training.values() for name in one))
     body = [[variant, *(_number(one.get(name)) for name in names)] for variant, one in training.items()]
     return table(["training", *names], body) if names else ""
+
+
+def _curves(document: Mapping[str, Any]) -> list[str]:
+    """A table a variant, of at most MOST_STEPS steps, evenly taken; means over seeds."""
+    found: list[str] = []
+    for variant, curves in document.get("curves", {}).items():
+        values = {name: dict(zip(one["step"], one["mean"], strict=True)) for name, one in curves.items()}
+        steps = sorted({step for one in values.values() for step in one})
+        shown = steps[:: -(-len(steps) // MOST_STEPS) or 1]
+        body = [
+            [f"{step:.0f}", *(f"{one[step]:.3g}" if step in one else rate(None) for one in values.values())]
+            for step in shown
+        ]
+        if body:
+            found.append(table([f"{variant}, step", *values], body))
+    return found
 
 
 def _number(found: Mapping[str, Any] | None) -> str:

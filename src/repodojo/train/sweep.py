@@ -9,6 +9,7 @@ measure = ["final"]              # also "sft", "rft", and "stage:NAME" for the l
 baselines = ["base", "tested-search"]  # "unchanged" is the reference of code edits
 splits = ["held-out"]            # measured on; left out: eval.split
 metrics = ["clip_fraction"]      # means over the steps of RL
+curves = ["submit_rate"]         # step by step
 
 [variants]
 grpo_pp = []
@@ -50,6 +51,7 @@ class Sweep(Section):
     baselines: Texts = ()
     splits: Annotated[tuple[Split, ...], Strict(False)] = ()
     metrics: Texts = ()
+    curves: Texts = ()
     variants: dict[str, Texts] = Field(min_length=1)
     folder: Path = Path()
     name: str = ""

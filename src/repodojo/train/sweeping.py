@@ -23,6 +23,8 @@ from repodojo.train.stages import spans
 from repodojo.train.sweep import BASE, Sweep
 
 RESULTS = "results.json"
+Curves = dict[str, dict[int, float]]
+"""Metric, then step of RL, then its value."""
 
 
 def _found(config: Config) -> list[Task]:
@@ -76,6 +78,7 @@ class Sweeping:
     episodes: dict[str, list[Trajectory]] = field(default_factory=dict)
     by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    curves: dict[str, list[Curves]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     on: dict[str, str] = field(default_factory=dict)
@@ -133,6 +136,7 @@ class Sweeping:
             for split, chosen in sets.items():
                 self._measure(run, name, split, folders[what], MODEL, chosen)
         self.training.setdefault(variant, []).append(_figures(run, self.sweep.metrics))
+        self.curves.setdefault(variant, []).append(_by_step(run, self.sweep.curves))
 
     def _measure(self, run: RunDir, name: str, split: Split, model: Path, policy: str, tasks: Sequence[Task]) -> None:
         """Episodes of one model on the tasks of a split, kept in the run."""
@@ -163,6 +167,7 @@ class Sweeping:
             "by_seed": self.by_seed,
             "reward": {name: _rewards(found) for name, found in self.episodes.items()},
             "training": {name: _means(found) for name, found in self.training.items()},
+            "curves": {name: _mean_curves(found) for name, found in self.curves.items() if self.sweep.curves},
             "errors": self.errors,
         }
         differences = self.differences(rows)
@@ -210,6 +215,24 @@ def _figures(run: RunDir, names: Sequence[str]) -> dict[str, float]:
         if values := [float(line[name]) for line in lines if name in line]:
             found[name] = sum(values) / len(values)
     return found
+
+
+def _by_step(run: RunDir, names: Sequence[str]) -> Curves:
+    lines = [line for line in run.metrics() if line["stage"] == "rl"]
+    return {name: {line["step"]: float(line[name]) for line in lines if name in line} for name in names}
+
+
+def _mean_curves(found: Sequence[Curves]) -> dict[str, dict[str, list[float]]]:
+    """{"METRIC": {"step": [...], "mean": [...]}}, over the seeds that have the step."""
+    made: dict[str, dict[str, list[float]]] = {}
+    for name in dict.fromkeys(name for one in found for name in one):
+        values: dict[int, list[float]] = {}
+        for one in found:
+            for step, value in one.get(name, {}).items():
+                values.setdefault(step, []).append(value)
+        steps = sorted(values)
+        made[name] = {"step": [float(s) for s in steps], "mean": [sum(values[s]) / len(values[s]) for s in steps]}
+    return made
 
 
 def _means(found: Sequence[dict[str, float]]) -> dict[str, Any]:
