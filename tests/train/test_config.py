@@ -172,7 +172,7 @@ NEEDED = {
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
     "attacker.finds": ["attacker.enabled=true"],
-    **dict.fromkeys((name for name in NAMES if name.startswith("sft.")), ["run.stages=sft"]),
+    **{name: ["run.stages=sft"] for name in NAMES if name.startswith("sft.")},
 }
 """What makes a setting do something where the defaults leave it idle."""
 
@@ -247,6 +247,7 @@ EVERY_PART: dict[str, tuple[str, list[str]]] = {
     "gapo_centre": ("mean", ["recipe.advantage=gapo"]),
     "gapo_normalise": ("false", ["recipe.advantage=gapo"]),
     "gigpo_gamma": ("0.9", ["recipe.advantage=gigpo"]),
+    "gigpo_episode_weight": ("0.5", ["recipe.advantage=gigpo"]),
     "gigpo_step_weight": ("2.0", ["recipe.advantage=gigpo"]),
     "gae_gamma": ("0.9", ["recipe.advantage=gae"]),
     "gae_lam": ("0.9", ["recipe.advantage=gae"]),

@@ -47,6 +47,7 @@ class Recipe:
     gapo_centre: Centre = "median"
     gapo_normalise: bool = True
     gigpo_gamma: float = 0.95
+    gigpo_episode_weight: float = 1.0
     gigpo_step_weight: float = 1.0
     gae_gamma: float = 1.0
     gae_lam: float = 0.95
@@ -144,6 +145,8 @@ def impossible(r: Recipe) -> tuple[tuple[bool, str], ...]:
         (r.dual_clip is not None and r.dual_clip <= 1, "dual_clip must be above 1"),
         (not 0 < r.gapo_tau <= 1, "gapo_tau must lie above 0 and at most at 1"),
         (not 0 <= r.gigpo_gamma <= 1, "gigpo_gamma must lie in 0..1"),
+        (min(r.gigpo_episode_weight, r.gigpo_step_weight) < 0 or r.gigpo_episode_weight + r.gigpo_step_weight <= 0,
+         "gigpo_episode_weight and gigpo_step_weight must be at 0 or above, one of them above it"),
         (r.aggregation == "seq-mean-token-sum-norm" and r.l_max is None,
          "aggregation 'seq-mean-token-sum-norm' lacks l_max"),
         (r.l_max is not None and r.l_max <= 0, "l_max must be above 0"),

@@ -27,6 +27,7 @@ class RecipeParts(Section):
     gapo_centre: str | None = _part("centre of GAPO's interval: median or mean")
     gapo_normalise: bool | None = _part("divide by the deviation from GAPO's centre")
     gigpo_gamma: float | None = _part("discount a turn of GiGPO", ge=0, le=1)
+    gigpo_episode_weight: float | None = _part("weight of GiGPO's comparison of whole episodes", ge=0)
     gigpo_step_weight: float | None = _part("weight of GiGPO's comparison of turns", ge=0)
     gae_gamma: float | None = _part("discount a turn of turn-level GAE", ge=0, le=1)
     gae_lam: float | None = _part("lambda of turn-level GAE", ge=0, le=1)
