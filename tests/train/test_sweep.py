@@ -131,12 +131,17 @@ def test_a_sweep_over_seeds_that_was_stopped_goes_on_and_pairs_by_task(tmp_path:
     sweep, out = read(tmp_path / "s.toml"), tmp_path / "out"
     with pytest.raises(Stopped):
         Sweeping(sweep, out, Watching("b seed-4: b"), parts=fakes()).play()  # trained and not yet measured
-    assert not (out / "results.json").exists()
+    assert json.loads((out / "results.json").read_text())["missing"] == ["b/seed-4"]
+    assert "Not done yet: b/seed-4." in markdown(out / "results.json")
     again = Watching()
     rows = Sweeping(sweep, out, again, parts=fakes()).play()
     assert again.done == 3 * len(TASKS)  # only the last measuring was left
     found = json.loads((out / "results.json").read_text())
-    assert set(rows) == {"base", "a", "b"} == set(read_rows(out / "results.json")) and not found["errors"]
+    assert (
+        set(rows) == {"base", "a", "b"} == set(read_rows(out / "results.json"))
+        and not found["errors"]
+        and not found["missing"]
+    )
     assert rows["a"].pass1 == pytest.approx(1 / 3) and rows["b"].episodes == 2 * 3 * len(TASKS)
     by_name = {d["better"]: d for d in found["differences"]}
     assert by_name["b"]["value"] == pytest.approx(1 / 3) and by_name["b"]["tasks"] == len(TASKS)
@@ -220,7 +225,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_makes_one_table(
     sweep, out = read(tmp_path / "s.toml"), tmp_path / "out"
     with pytest.raises(Stopped):
         Sweeping(sweep, out, Watching("b seed-0: b")).play()  # b is trained and not yet measured
-    assert not (out / "results.json").exists()
+    assert json.loads((out / "results.json").read_text())["missing"] == ["b/seed-0"]
     again = Watching()
     rows = Sweeping(sweep, out, again).play()
     assert again.done == 2 and not any("reinforcement" in name for name in again.phases)  # only b's measuring was left

@@ -61,6 +61,7 @@ def _source(document: Mapping[str, Any]) -> str:
         f"Python {machine['python']}."
     )
     lines += [f"Failed: {name}: {text}" for name, text in document["errors"].items()]
+    lines += [f"Not done yet: {', '.join(document['missing'])}."] if document["missing"] else []
     return "\n".join(lines) + "\n"
 
 

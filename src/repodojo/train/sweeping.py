@@ -66,7 +66,7 @@ class Sweeping:
     """One sweep in a folder: FOLDER/VARIANT/seed-N are its runs, FOLDER/results.json what came of it.
 
     more: overrides beyond the file's, for all runs. A run that fails is reported and does not stop the others.
-    on: the split that each row was measured on
+    on: the split that each row was measured on;  missing: runs that are not done yet
     """
 
     sweep: Sweep
@@ -82,16 +82,19 @@ class Sweeping:
     errors: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     on: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
     def play(self) -> dict[str, Row]:
         """Every run, then the table; what is done already is read, not done again."""
         configs = {
             (variant, seed): self.sweep.configuration(variant, seed, self.more)
+            for seed in self.sweep.seeds  # so that all variants have one seed before any has two
             for variant in self.sweep.variants
-            for seed in self.sweep.seeds
         }
         for config in configs.values():  # a mistake in the last variant must not be found after a night
             self.parts.check(config)
+        self.missing = [f"{variant}/seed-{seed}" for variant, seed in configs]
+        rows: dict[str, Row] = {}
         for (variant, seed), config in configs.items():
             name = f"{variant}/seed-{seed}"
             try:
@@ -101,7 +104,9 @@ class Sweeping:
                 raise
             except RepodojoError as error:
                 self.errors[name] = str(error)
-        return self._table()
+            self.missing.remove(name)
+            rows = self._table()  # a sweep may take days: what is there can be read
+        return rows
 
     def _opened(self, path: Path, config: Config) -> RunDir:
         """The run of this name, new or begun; ConfigError where it was begun with other settings."""
@@ -169,6 +174,7 @@ class Sweeping:
             "training": {name: _means(found) for name, found in self.training.items()},
             "curves": {name: _mean_curves(found) for name, found in self.curves.items() if self.sweep.curves},
             "errors": self.errors,
+            "missing": self.missing,
         }
         differences = self.differences(rows)
         write_results(self.folder / RESULTS, rows, seed=0, command=self.command, differences=differences, extra=extra)
