@@ -199,6 +199,15 @@ def ends(words: list[str]) -> object:
     return ended.value.code
 
 
+def test_a_part_that_there_is_not_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(SWEEPS / "overlong.toml"), "-o", str(tmp_path / "out")]
+    for wrong, said in (("--seeds=one", "no numbers"), ("--only=penalise,maks", "'maks'"), ("--only=mask", "penalise")):
+        assert ends([*words, wrong]) == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text('reference = "a"\n[variants]\na = []\nb = ["rl.steps=3"]\n')
 
