@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from fake_school import FakePool
 
 from repodojo.core.editing import expected
 from repodojo.core.errors import ConfigError, TaskError
+from repodojo.core.records import Trajectory
 from repodojo.inference import checkpoint
 from repodojo.inference.chat import ChatFormat
+from repodojo.rollout.orders import Order
 from repodojo.tasks.edits.excerpt import Bounds
 from repodojo.tasks.edits.renames import Options, make
 from repodojo.tasks.store import TaskStore
-from repodojo.train import sft
+from repodojo.train import rl, sft
 from repodojo.train.config import load
 from repodojo.train.events import Silent
 from repodojo.train.loop import Training, train
@@ -91,6 +95,33 @@ def test_the_run_ends_with_a_model_that_loads(edits: Path, tiny_model: Path, tmp
         folder = train(run)
     assert folder.name == "sft" and ChatFormat.load(folder).stop_ids
     assert checkpoint.load(folder).architecture == checkpoint.load(tiny_model).architecture
+
+
+class Pool(FakePool):
+    """Made-up episodes of whatever tasks, solved every second time."""
+
+    def played(self, order: Order) -> Trajectory:
+        return replace(super().played(replace(order, task_id="even")), task_id=order.task_id)
+
+
+def test_rl_begins_with_the_imitated_weights_and_is_pulled_towards_them(
+    edits: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    parts = ["run.stages=sft,rl", "rl.recipe=grpo", "rl.steps=1", "rl.groups_per_step=4", "rl.minibatches=1"]
+    parts += ["rollout.group_size=4", "sft.epochs=1", "recipe.kl=k3", "recipe.kl_coef=0.01", "rl.mismatch_alarm=99.0"]
+    given = [s for s in settings(edits, tiny_model) if not s.startswith(("run.stages", "sft.epochs"))]
+    with RunDir.create(tmp_path / "run", load(None, [*given, *parts, "monitor.enabled=false"])) as run:
+        with Training(run, Silent(), open_pool=Pool) as training:
+            assert training.stages_left() == ["sft", "rl"]
+            sft.run(training)
+            assert training.stages_left() == ["rl"] and training.version == training.pool.version == 1
+            rl.run(training)
+        [line] = [line for line in run.metrics() if line["stage"] == "rl"]
+        assert {v for row in run.query("stage = 'rl'") for v in run.load(row["id"]).turns[0].versions} == {1}
+    assert (
+        line["grad_norm"] > 0 and abs(line["reference_kl"]) < 1e-6
+    )  # before its first step the policy is its reference
+    assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {"sft", "rl-00001"}
 
 
 @pytest.mark.slow
