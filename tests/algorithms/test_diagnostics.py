@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repodojo.algorithms.batches import assemble
-from repodojo.algorithms.diagnostics import by_outcome, histograms, of_batch
+from repodojo.algorithms.diagnostics import by_outcome, histograms, of_batch, skewness
 from repodojo.algorithms.recipes import recipe
 from repodojo.core.records import Group, Score, StopReason, Trajectory, Turn
 
@@ -54,6 +58,27 @@ def test_what_is_equal_or_empty_is_shown_too() -> None:
     assert of_batch(equal)["advantage_zero_share"] == 1.0
     nothing = assemble([], recipe("grpo"), 0)
     assert histograms(nothing) == {} and "shaped_reward" not in of_batch(nothing)
+
+
+@given(
+    values=st.lists(st.integers(0, 64).map(lambda n: n / 64), min_size=1, max_size=9),
+    scale=st.sampled_from([1.0, 2.0, 16.0]),
+)
+def test_skewness_is_the_moments_written_out_and_turns_with_the_rewards(values: list[float], scale: float) -> None:
+    mean = math.fsum(values) / len(values)
+    m2, m3 = (math.fsum((v - mean) ** power for v in values) / len(values) for power in (2, 3))
+    wanted = m3 / m2**1.5 if len(set(values)) > 1 else 0.0
+    group = np.array([0] * len(values) + [1] * len(values))
+    found = skewness(np.array([*values, *(1 - scale * v for v in values)]), group)
+    assert found == pytest.approx([wanted, -wanted], rel=1e-6, abs=1e-6)
+
+
+def test_groups_with_a_long_tail_are_counted_by_side() -> None:
+    rewards = {"a": (0.0, 0.0, 0.0, 1.0), "b": (1.0, 1.0, 1.0, 0.0), "c": (0.0, 0.5, 0.5, 1.0), "d": (0.2,) * 4}
+    groups = [Group(k, "task", tuple(played(x, 1, group=k) for x in own)) for k, own in rewards.items()]
+    found = of_batch(assemble(groups, recipe("grpo"), 0))
+    assert (found["reward_skew_right_share"], found["reward_skew_left_share"]) == (0.25, 0.25)
+    assert found["reward_skew"] == pytest.approx(0)
 
 
 def test_a_batch_is_described_after_shaping() -> None:

@@ -71,6 +71,7 @@ def test_overriding_gives_a_new_recipe() -> None:
         ({"gapo_tau": 0.5}, "advantage is not 'gapo'"),
         ({"gapo_tau": 1.5, "advantage": "gapo"}, "gapo_tau"),
         ({"gigpo_gamma": 0.9}, "advantage is not 'gigpo'"),
+        ({"advantage": "gigpo", "gigpo_episode_weight": 0.0, "gigpo_step_weight": 0.0}, "one of them above"),
         ({"loss": "topr", "clip_high": 0.28}, "clip_high would do nothing"),
         ({"loss": "cispo", "clip_low": 0.2}, "clip_low would do nothing"),
         ({"loss": "cispo", "dual_clip": 3.0}, "dual_clip would do nothing"),
@@ -270,6 +271,8 @@ def test_gigpo_credits_turns_and_the_rest_of_a_sample_is_as_before() -> None:
     # 9 and what was shown carry nothing; the first turns were taken from one state, the second ones were not
     assert first == pytest.approx([0, 0, 2 * first[5], 0, 0, first[5]], rel=1e-5)
     assert second == pytest.approx([-x for x in first])
+    alone = assemble([group(good, bad)], row.override(gigpo_episode_weight=0.0), 0).batch.samples[0].token_advantages
+    assert alone == pytest.approx([0, 0, first[5], 0, 0, 0], rel=1e-5)  # what is left is the comparison of turns
 
 
 def test_every_recipe_makes_a_batch_of_a_mixed_group() -> None:

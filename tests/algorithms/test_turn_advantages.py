@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldens import formulas
-from repodojo.algorithms.advantages import gae, gigpo, grpo, to_tokens
+from repodojo.algorithms.advantages import gae, gigpo, grpo, to_tokens, whiten
 
 Step = tuple[int, int, int, float]  # group, trajectory, state, reward
 
@@ -98,6 +98,25 @@ def test_gae_at_its_ends() -> None:
         gae(rewards, [4, 4, 4], values=[0.0, math.nan, 0.0])
     with pytest.raises(ValueError, match="lam"):
         gae(rewards, [4, 4, 4], values=values, lam=1.5)
+
+
+@settings(max_examples=40)
+@given(
+    values=st.lists(st.integers(-640, 640).map(lambda n: n / 64), max_size=12),
+    shift=st.integers(-3, 3),
+    scale=st.sampled_from([1.0, 2.0, 8.0]),
+)
+def test_whitening_is_the_formula_and_forgets_shift_and_scale(values: list[float], shift: int, scale: float) -> None:
+    found = whiten(values)
+    if len(set(values)) < 2:
+        assert found == [0.0] * len(values)
+        return
+    mean = math.fsum(values) / len(values)
+    std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    assert found == pytest.approx([(v - mean) / (std + 1e-6) for v in values], rel=1e-9, abs=1e-12)
+    assert whiten([scale * v + shift for v in values]) == pytest.approx(found, rel=1e-3, abs=1e-3)
+    with pytest.raises(ValueError, match="finite"):
+        whiten([*values, math.nan])
 
 
 def test_a_turns_advantage_goes_to_its_tokens_and_to_no_observation() -> None:

@@ -10,7 +10,7 @@ import pytest
 from repodojo.cli import bench, main
 from repodojo.cli.benches.scaling import slope
 
-OURS = ("decode", "multiturn", "train", "advantage", "scaling", "overhead", "reward")
+OURS = ("decode", "multiturn", "train", "advantage", "scaling", "overhead", "reward", "outliers")
 SLOW = ("overhead", "reward")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def played(name: str, reward: float, *passed: bool | None) -> Trajectory:
 def test_turn_credit_is_gae_by_hand_and_a_potential_pays_progress_when_it_is_made() -> None:
     one = played("a", 1.0, False, True, None)
     assert verdicts(one) == [0.0, 0.0, 1.0]
-    row, paid = recipe("grpo", advantage="gae", gae_gamma=1.0, gae_lam=0.0), np.ones(1)
+    row, paid = recipe("grpo", advantage="gae", gae_gamma=1.0, gae_lam=0.0, gae_whiten=False), np.ones(1)
     found = turn_credit([one], paid, row, [[0.2, 0.3, 0.6]])
     assert found.advantages[0] == pytest.approx((0.1, 0.3, 0.4)) and found.returns[0] == pytest.approx((0.3, 0.6, 1.0))
     shaped = turn_credit([one], paid, row.override(potential=0.5), [[0.0, 0.0, 0.0]])
@@ -129,6 +130,18 @@ def test_turn_credit_is_gae_by_hand_and_a_potential_pays_progress_when_it_is_mad
         [one], torch.tensor([1.0]).double().numpy(), row.override(potential=0.5, gae_lam=1.0), [[0.0] * 3]
     )
     assert total.advantages[0][0] == pytest.approx(1.0)  # what the whole episode is paid does not change
+
+
+def test_whitening_is_of_advantages_and_never_of_what_the_critic_learns() -> None:
+    both, values = [played("a", 1.0, False, True, None), played("b", 0.0, None)], [[0.2, 0.3, 0.6], [0.4]]
+    plain, white = (
+        turn_credit(both, np.array([1.0, 0.0]), recipe("grpo", advantage="gae", gae_whiten=flag), values)
+        for flag in (False, True)
+    )
+    assert white.returns == plain.returns
+    flat = [a for own in plain.advantages for a in own]
+    mean, std = sum(flat) / 4, statistics.stdev(flat)
+    assert [a for own in white.advantages for a in own] == pytest.approx([(a - mean) / (std + 1e-6) for a in flat])
 
 
 def test_a_batch_needs_a_critic_and_carries_what_it_is_to_learn() -> None:

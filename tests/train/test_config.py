@@ -59,7 +59,7 @@ def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
         "rl.steps=true",
         "rl.steps=-1",
         "rl.overlong=sometimes",
-        "run.stages=rl,sft",
+        "run.stages=rl,dpo",
         "run.stages=rl,rl",
         "run.stages=[]",
         "agent.memo_tests=1",
@@ -172,6 +172,7 @@ NEEDED = {
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
     "attacker.finds": ["attacker.enabled=true"],
+    **{name: ["run.stages=sft"] for name in NAMES if name.startswith("sft.")},
 }
 """What makes a setting do something where the defaults leave it idle."""
 
@@ -246,9 +247,11 @@ EVERY_PART: dict[str, tuple[str, list[str]]] = {
     "gapo_centre": ("mean", ["recipe.advantage=gapo"]),
     "gapo_normalise": ("false", ["recipe.advantage=gapo"]),
     "gigpo_gamma": ("0.9", ["recipe.advantage=gigpo"]),
+    "gigpo_episode_weight": ("0.5", ["recipe.advantage=gigpo"]),
     "gigpo_step_weight": ("2.0", ["recipe.advantage=gigpo"]),
     "gae_gamma": ("0.9", ["recipe.advantage=gae"]),
     "gae_lam": ("0.9", ["recipe.advantage=gae"]),
+    "gae_whiten": ("false", ["recipe.advantage=gae"]),
     "critic_lr": ("0.01", ["recipe.advantage=gae"]),
     "value_coef": ("0.5", ["recipe.advantage=gae"]),
     "potential": ("0.3", ["recipe.advantage=gae"]),

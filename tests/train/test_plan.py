@@ -111,7 +111,7 @@ def test_warnings_say_what_is_probably_not_meant() -> None:
         return " ".join(warnings_of(load(None, given)))
 
     assert of() == of("run.stages=rft") == ""
-    assert "0 or 1" in of("rl.recipe=gapo")
+    assert "0 or 1" in of("rl.recipe=gapo") and "0 or 1" not in of("rl.recipe=gapo", "reward.outliers=0.1")
     assert "temperature 1" in of("rollout.temperature=0.7")
     assert "versions old" in of("rollout.max_staleness=4")
     assert "versions old" not in of(

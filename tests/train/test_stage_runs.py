@@ -85,7 +85,7 @@ def killed_at(patch: pytest.MonkeyPatch, number: int) -> None:
 
 def figures(run: RunDir) -> list[dict[str, Any]]:
     """Metrics without what the clock says."""
-    timed = ("time", "commit", "seconds")
+    timed = ("time", "commit", "seconds", "per_second")
     return [{k: v for k, v in line.items() if not k.endswith(timed)} for line in run.metrics()]
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from fake_school import TASKS, carry_out, make_model
 
-from repodojo.core.errors import ConfigError, OutageError
+from repodojo.cli import main
+from repodojo.core.errors import ConfigError, OutageError, RunError
 from repodojo.core.records import Score, Task, Trajectory
 from repodojo.evaluate.summary import Row, summarise
+from repodojo.evaluate.sweeps import markdown, put
 from repodojo.evaluate.tables import read_rows
 from repodojo.tasks.store import TaskStore
 from repodojo.train.config import Config
@@ -27,14 +29,14 @@ SHIPPED = sorted(p for p in SWEEPS.glob("*.toml") if not p.stem.endswith("-run")
 
 
 def test_every_shipped_sweep_can_be_carried_out() -> None:
-    assert [p.stem for p in SHIPPED] == ["grpo-pp", "length-penalty", "outliers", "overlong", "stages"]
+    assert [p.stem for p in SHIPPED] == ["edits", "grpo-pp", "length-penalty", "outliers", "overlong", "stages"]
     for file in SHIPPED:
         sweep = read(file)
         made: list[Config] = [sweep.configuration(name, 1, ["tasks.store=x"]) for name in sweep.variants]
         assert len(sweep.seeds) == 3 and all(config.run.seed == 1 for config in made), file
         assert len({config.model_dump_json() for config in made}) == len(made), file  # no two variants are one
         assert f"recipes/sweeps/{file.name}" in file.read_text()
-    assert len(read(SWEEPS / "outliers.toml").variants) == 16
+    assert all(len(read(SWEEPS / f"{name}.toml").variants) == 16 for name in ("outliers", "edits"))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,8 @@ def test_every_shipped_sweep_can_be_carried_out() -> None:
         ('reference = "a"\nsedes = [1]\n[variants]\na = []\n', "sedes"),
         ('reference = "a"\nseeds = [1, 1]\n[variants]\na = []\n', "seed is named twice"),
         ('reference = "a"\nmeasure = ["stage:x"]\n[variants]\na = []\n', "cannot measure"),
+        ('reference = "a"\nsplits = ["test"]\n[variants]\na = []\n', "splits"),
+        ('reference = "a"\nsplits = ["dev", "dev"]\n[variants]\na = []\n', "split is named twice"),
         ('reference = "a"\nbaselines = ["nobody"]\n[variants]\na = []\n', "unknown baselines"),
         ('reference = "a"\n[variants]\na = []\n"../b" = []\n', "folder name"),
         ('reference = "a"\n[variants]\na = ["rl.stps=1"]\n', r"variant a: .*rl\.stps"),
@@ -55,6 +59,18 @@ def test_what_a_sweep_cannot_say_is_refused(tmp_path: Path, text: str, said: str
     (tmp_path / "s.toml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         read(tmp_path / "s.toml")
+
+
+def test_a_part_of_a_sweep_has_the_same_runs() -> None:
+    whole = read(SWEEPS / "outliers.toml")
+    part = whole.narrowed(seeds=[1], only=["gapo-20", "grpo-0"])
+    assert part.seeds == (1,) and list(part.variants) == ["grpo-0", "gapo-20"] and whole.narrowed() == whole
+    store = ["tasks.store=x"]
+    assert part.configuration("gapo-20", 1, store) == whole.configuration("gapo-20", 1, store)
+    with pytest.raises(ConfigError, match="no variant 'gapo'"):
+        whole.narrowed(only=["gapo", "grpo-0"])
+    with pytest.raises(ConfigError, match="reference grpo-0 is left out"):
+        whole.narrowed(only=["gapo-0"])
 
 
 class Stopped(BaseException):
@@ -107,6 +123,7 @@ def test_a_sweep_over_seeds_that_was_stopped_goes_on_and_pairs_by_task(tmp_path:
     given += ["agent.max_context=60", "rl.mismatch_alarm=9.0"]
     text = (
         f'reference = "a"\nseeds = [3, 4]\nset = {json.dumps(given)}\nmetrics = ["solve_rate"]\nbaselines = ["base"]\n'
+        'curves = ["turns"]\n'
     )
     (tmp_path / "s.toml").write_text(
         text + '[variants]\na = ["rl.learning_rate=1e-4"]\nb = ["rl.learning_rate=1e-3"]\n'
@@ -114,20 +131,81 @@ def test_a_sweep_over_seeds_that_was_stopped_goes_on_and_pairs_by_task(tmp_path:
     sweep, out = read(tmp_path / "s.toml"), tmp_path / "out"
     with pytest.raises(Stopped):
         Sweeping(sweep, out, Watching("b seed-4: b"), parts=fakes()).play()  # trained and not yet measured
-    assert not (out / "results.json").exists()
+    assert json.loads((out / "results.json").read_text())["missing"] == ["b/seed-4"]
+    assert "Not done yet: b/seed-4." in markdown(out / "results.json")
     again = Watching()
     rows = Sweeping(sweep, out, again, parts=fakes()).play()
     assert again.done == 3 * len(TASKS)  # only the last measuring was left
     found = json.loads((out / "results.json").read_text())
-    assert set(rows) == {"base", "a", "b"} == set(read_rows(out / "results.json")) and not found["errors"]
+    assert (
+        set(rows) == {"base", "a", "b"} == set(read_rows(out / "results.json"))
+        and not found["errors"]
+        and not found["missing"]
+    )
     assert rows["a"].pass1 == pytest.approx(1 / 3) and rows["b"].episodes == 2 * 3 * len(TASKS)
     by_name = {d["better"]: d for d in found["differences"]}
     assert by_name["b"]["value"] == pytest.approx(1 / 3) and by_name["b"]["tasks"] == len(TASKS)
     assert by_name["base"]["value"] == 0 and by_name["b"]["worse"] == "a"
     assert found["by_seed"]["b"] == pytest.approx({"3": 2 / 3, "4": 2 / 3})
     assert found["training"]["a"]["rollouts"] == {"mean": 4.0, "by_seed": [4.0, 4.0], "ci": [4.0, 4.0]}
+    assert found["curves"]["b"]["turns"]["step"] == [0.0] and "| b, step | turns |" in markdown(out / "results.json")
+    assert found["reward"]["a"]["mean"] == pytest.approx(1 / 3)
+    text = markdown(out / "results.json")
+    assert "33.3" in text and "Seeds 3, 4;" in text and "| training | rollouts | solve_rate |" in text
     with pytest.raises(ConfigError, match="other settings"):
         Sweeping(sweep, out, Watching(), ("rl.grad_clip=0.5",), parts=fakes()).play()
+
+
+def test_splits_are_measured_apart_and_compared_apart(tmp_path: Path) -> None:
+    text = 'reference = "a"\nsplits = ["dev", "held-out"]\nbaselines = ["unchanged"]\n'
+    (tmp_path / "s.toml").write_text(text + '[variants]\na = []\nb = ["rl.steps=3"]\n')
+
+    def by_split(config: Config) -> list[Task]:
+        return TASKS[:2] if config.eval.split == "dev" else TASKS[2:]
+
+    parts = replace(fakes(), find=by_split, train=lambda run, watcher: run.path)
+    rows = Sweeping(read(tmp_path / "s.toml"), tmp_path / "out", Watching(), parts=parts).play()
+    assert set(rows) == {f"{name} ({split})" for name in ("a", "b", "unchanged") for split in ("dev", "held-out")}
+    assert set(rows["a (dev)"].counts) == {task.id for task in TASKS[:2]}
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    pairs = {(d["better"], d["worse"]): d["tasks"] for d in found["differences"]}
+    assert pairs[("b (dev)", "a (dev)")] == 2 and pairs[("b (held-out)", "a (held-out)")] == len(TASKS) - 2
+
+
+def test_a_table_goes_into_its_place_and_nothing_else_changes(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- one -->\nold\n<!-- /one -->\nbelow\n<!-- two -->\n<!-- /two -->\n")
+    put(page, "one", "new\\1\n")
+    put(page, "two", "too\n")
+    wanted = "above\n<!-- one -->\nnew\\1\n<!-- /one -->\nbelow\n<!-- two -->\ntoo\n<!-- /two -->\n"
+    assert page.read_text() == wanted
+    with pytest.raises(RunError, match="no place for three"):
+        put(page, "three", "")
+    machine = {"cores": 2, "load": 1, "python": "3"}
+    made = {"bench": "x", "ratio": 1.23456, "ci": [1, 2.0], "quick": True, "machine": machine}
+    (tmp_path / "b.json").write_text(json.dumps(made))
+    assert ends(["tabulate", str(tmp_path / "b.json"), "--into", str(page), "--name", "two"]) == 0
+    assert "| ratio | 1.235 |" in page.read_text() and "bench x --quick" in page.read_text()
+    assert ends(["tabulate", str(tmp_path / "b.json"), "--name", "two"]) == 2  # --name alone would do nothing
+    (tmp_path / "results.json").write_text('{"rows": {}}')
+    with pytest.raises(RunError, match="no sweep's"):
+        markdown(tmp_path / "results.json")
+
+
+def ends(words: list[str]) -> object:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
+
+
+def test_a_part_that_there_is_not_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(SWEEPS / "overlong.toml"), "-o", str(tmp_path / "out")]
+    for wrong, said in (("--seeds=one", "no numbers"), ("--only=penalise,maks", "'maks'"), ("--only=mask", "penalise")):
+        assert ends([*words, wrong]) == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -156,7 +234,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_makes_one_table(
     sweep, out = read(tmp_path / "s.toml"), tmp_path / "out"
     with pytest.raises(Stopped):
         Sweeping(sweep, out, Watching("b seed-0: b")).play()  # b is trained and not yet measured
-    assert not (out / "results.json").exists()
+    assert json.loads((out / "results.json").read_text())["missing"] == ["b/seed-0"]
     again = Watching()
     rows = Sweeping(sweep, out, again).play()
     assert again.done == 2 and not any("reinforcement" in name for name in again.phases)  # only b's measuring was left

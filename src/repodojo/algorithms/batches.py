@@ -175,6 +175,7 @@ def _credit_turns(
         trajectory=np.asarray(owner),
         state=np.asarray(seen),
         gamma=recipe.gigpo_gamma,
+        episode_weight=recipe.gigpo_episode_weight,
         step_weight=recipe.gigpo_step_weight,
     )
     return [tuple(part.tolist()) for part in np.split(advantages, ends[:-1])]

@@ -14,6 +14,8 @@ from repodojo.algorithms.filters import CUT_OFF, with_signal
 from repodojo.core.records import Trajectory
 
 BINS = 10
+SKEWED = 1.0
+"""|g1| above which a distribution is called highly skewed (Bulmer, Principles of Statistics, 1979)."""
 
 
 def by_outcome(trajectories: Sequence[Trajectory]) -> dict[str, float]:
@@ -56,7 +58,24 @@ def of_batch(assembled: Assembled) -> dict[str, float]:
         "advantage_max": float(advantage_B.max()),
         "advantage_min": float(advantage_B.min()),
         "advantage_zero_share": float((advantage_B == 0).mean()),
+        **_skewed(assembled),
     }
+
+
+def skewness(rewards: Floats, group: Any) -> Floats:
+    """Fisher's g1 = m3 / m2^1.5 of each group's rewards, [K], population moments; 0 for equal rewards."""
+    groups = read(rewards, group)
+    deviation_B = groups.deviations()
+    m2_K, m3_K = (groups.sum(deviation_B**power) / groups.size_K for power in (2, 3))
+    return np.divide(m3_K, m2_K**1.5, out=np.zeros_like(m3_K), where=m2_K > 1e-24)
+
+
+def _skewed(assembled: Assembled) -> dict[str, float]:
+    """Shares of groups whose rewards are skewed to the right and to the left: |g1| above SKEWED."""
+    ids = {name: k for k, name in enumerate(dict.fromkeys(s.group_id for s in assembled.batch.samples))}
+    g1_K = skewness(np.array(assembled.rewards), np.array([ids[s.group_id] for s in assembled.batch.samples]))
+    right, left = float((g1_K > SKEWED).mean()), float((g1_K < -SKEWED).mean())
+    return {"reward_skew_right_share": right, "reward_skew_left_share": left, "reward_skew": float(g1_K.mean())}
 
 
 def histograms(assembled: Assembled, *, tau: float = 0.5) -> dict[str, Any]:

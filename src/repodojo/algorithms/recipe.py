@@ -31,8 +31,8 @@ class Recipe:
     turn_penalty_from, turn_limit: Golubev's penalty on turns;  overlong_cache, overlong_limit: DAPO's on tokens of the
     conversation (`shaping`); a run sets both limits to those of its agent
     confidence: weight of a proper score of the probability that the agent stated, confidence_score "brier" or "log"
-    gae_gamma, gae_lam, critic_lr, value_coef: advantage "gae" and its critic (`learner.critic`);  potential: weight of
-    the visible tests' last verdict as a potential of each turn (`shaping.potential`)
+    gae_gamma, gae_lam, gae_whiten, critic_lr, value_coef: advantage "gae" and its critic (`learner.critic`);
+    potential: weight of the visible tests' last verdict as a potential of each turn (`shaping.potential`)
     kl, kl_coef: penalty towards a reference model, a key of KL_TERMS
     entropy_coef: bonus, with entropy_target and entropy_step an adaptive one that begins there (`entropy`)
     old_logprobs: pi_old is the policy that sampled ("rollout", free), or the learner's at the start of the batch
@@ -47,9 +47,11 @@ class Recipe:
     gapo_centre: Centre = "median"
     gapo_normalise: bool = True
     gigpo_gamma: float = 0.95
+    gigpo_episode_weight: float = 1.0
     gigpo_step_weight: float = 1.0
     gae_gamma: float = 1.0
     gae_lam: float = 0.95
+    gae_whiten: bool = True
     critic_lr: float = 1e-3
     value_coef: float = 0.0
     potential: float = 0.0
@@ -143,6 +145,8 @@ def impossible(r: Recipe) -> tuple[tuple[bool, str], ...]:
         (r.dual_clip is not None and r.dual_clip <= 1, "dual_clip must be above 1"),
         (not 0 < r.gapo_tau <= 1, "gapo_tau must lie above 0 and at most at 1"),
         (not 0 <= r.gigpo_gamma <= 1, "gigpo_gamma must lie in 0..1"),
+        (min(r.gigpo_episode_weight, r.gigpo_step_weight) < 0 or r.gigpo_episode_weight + r.gigpo_step_weight <= 0,
+         "gigpo_episode_weight and gigpo_step_weight must be at 0 or above, one of them above it"),
         (r.aggregation == "seq-mean-token-sum-norm" and r.l_max is None,
          "aggregation 'seq-mean-token-sum-norm' lacks l_max"),
         (r.l_max is not None and r.l_max <= 0, "l_max must be above 0"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from repodojo.algorithms.advantages.gae import gae
+from repodojo.algorithms.advantages.gae import gae, whiten
 from repodojo.algorithms.advantages.groups import Floats
 from repodojo.algorithms.recipe import Recipe
 from repodojo.algorithms.shaping import potential
@@ -15,7 +15,8 @@ from repodojo.core.records import Trajectory
 
 
 class TurnCredit(NamedTuple):
-    """For each trajectory a number a turn: its advantage, and the return A + V that the critic should have foretold."""
+    """For each trajectory a number a turn: its advantage (whitened over the batch where the recipe says so), and the
+    return A + V that the critic should have foretold, of A as it was."""
 
     advantages: list[tuple[float, ...]]
     returns: list[tuple[float, ...]]
@@ -42,7 +43,9 @@ def turn_credit(
         paid = np.asarray(potential(paid, owner, potentials=np.array(phi), gamma=recipe.gae_gamma))
     value_B = np.array([v for own in values for v in own], dtype=np.float64)
     advantage_B = np.asarray(gae(paid, owner, values=value_B, gamma=recipe.gae_gamma, lam=recipe.gae_lam))
-    advantages, returns = (np.split(column, ends[:-1]) for column in (advantage_B, advantage_B + value_B))
+    return_B = advantage_B + value_B
+    credited_B = np.asarray(whiten(advantage_B)) if recipe.gae_whiten else advantage_B
+    advantages, returns = (np.split(column, ends[:-1]) for column in (credited_B, return_B))
     return TurnCredit([tuple(a.tolist()) or (0.0,) for a in advantages], [tuple(r.tolist()) for r in returns])
 
 

@@ -18,6 +18,7 @@ VERBS = {
     "eval": ("repodojo.cli.eval", "evaluate", "Measure a model or a scripted reference on tasks."),
     "feedback": ("repodojo.cli.feedback", "app", "Take in what a product's users did with an agent's work."),
     "compare": ("repodojo.cli.compare", "compare", "Train variants over seeds, and compare them task by task."),
+    "tabulate": ("repodojo.cli.tabulate", "tabulate", "Print a sweep's figures as Markdown, or fill a document."),
     "serve": ("repodojo.cli.serve", "serve", "Serve a model to other agents, and record their exact tokens."),
     "simulate": ("repodojo.cli.simulate", "simulate", "Say what a pipeline would do, on a virtual clock."),
     "audit": ("repodojo.cli.audit", "audit", "Attack the reward: every known way of being paid for nothing."),

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from repodojo.cli import tasks_history, tasks_refresh, tasks_sets, tasks_try
-from repodojo.cli.tasks_edits import between, from_edits, languages_named
+from repodojo.cli.tasks_edits import between, from_edits, from_renames, languages_named
 from repodojo.cli.tasks_makers import MAKERS, chosen, combined_in, written
 from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
@@ -24,6 +24,8 @@ from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Task
 from repodojo.tasks.edits.excerpt import Bounds
 from repodojo.tasks.edits.make import Options as Edits
+from repodojo.tasks.edits.renames import LANGUAGES as RENAMED
+from repodojo.tasks.edits.renames import Options as Renames
 from repodojo.tasks.history.make import Options as History
 from repodojo.tasks.history.walk import Filters
 from repodojo.tasks.make import Options, Tell
@@ -64,13 +66,18 @@ def make(
     maker: Annotated[str, typer.Option("--from", help=f"what tasks are made of: {', '.join(MAKERS)}")] = "bugs",
     edits: Annotated[bool, typer.Option("--edits", help="the same as --from edits: small hunks of commits")] = False,
     features: Annotated[bool, typer.Option("--features", help="the same as --from features: removed code")] = False,
-    languages: Annotated[str, typer.Option(help="edits: only these, with commas (default: all of code)")] = "",
-    min_input: Annotated[int, typer.Option(min=0, help="edits: characters shown at least")] = SIZES.input[0],
-    max_input: Annotated[int, typer.Option(min=1, help="edits: characters shown at most")] = SIZES.input[1],
-    min_output: Annotated[int, typer.Option(min=0, help="edits: characters of the answer at least")] = SIZES.output[0],
-    max_output: Annotated[int, typer.Option(min=1, help="edits: characters of the answer at most")] = SIZES.output[1],
+    renames: Annotated[bool, typer.Option("--renames", help="the same as --from renames: names half renamed")] = False,
+    languages: Annotated[str, typer.Option(help="edits, renames: only these, with commas (default: all of code)")] = "",
+    min_input: Annotated[int, typer.Option(min=0, help="edits, renames: characters shown at least")] = SIZES.input[0],
+    max_input: Annotated[int, typer.Option(min=1, help="edits, renames: characters shown at most")] = SIZES.input[1],
+    min_output: Annotated[int, typer.Option(min=0, help="edits, renames: shortest answer (characters)")] = SIZES.output[
+        0
+    ],
+    max_output: Annotated[int, typer.Option(min=1, help="edits, renames: longest answer (characters)")] = SIZES.output[
+        1
+    ],
     max_hunk: Annotated[int, typer.Option(min=1, help="edits: lines that a hunk removes or adds at most")] = 20,
-    margin: Annotated[int, typer.Option(min=0, help="edits: lines around the change in the editable range")] = 4,
+    margin: Annotated[int, typer.Option(min=0, help="edits, renames: lines around the change")] = 4,
     events: Annotated[int, typer.Option(min=0, help="edits: earlier edits that are shown")] = 3,
     per_commit: Annotated[int, typer.Option(min=1, help="edits: tasks a commit gives at most")] = 4,
     max_files: Annotated[int, typer.Option(min=0, help="history: fewer changed files than this (0: any)")] = 5,
@@ -98,12 +105,20 @@ def make(
     Example: repodojo tasks make ./my-repository --from history -o my-tasks
 
     Example: repodojo tasks make https://example.org/project.git --edits --languages rust,go -o my-edits
+
+    Example: repodojo tasks make toolz==1.0.0 --renames --min-input 200 --max-input 900 -o my-edits
     """
-    maker = chosen(context, maker, edits=edits, features=features)
-    if maker == "edits":
+    maker = chosen(context, maker, edits=edits, renames=renames, features=features)
+    if maker in ("edits", "renames"):
         sizes = (between("input", min_input, max_input), between("output", min_output, max_output))
+        bounds = Bounds(*sizes, margin)
+        if maker == "renames":
+            named = languages_named(languages, RENAMED)
+            wanted_names = Renames(split_named(split), limit, seed, named, bounds, max_lines, per_function)
+            from_renames(sources, out, wanted_names, as_json)
+            return
         wanted_edits = Edits(
-            split_named(split), limit, max_commits, revision, seed, languages_named(languages), Bounds(*sizes, margin),
+            split_named(split), limit, max_commits, revision, seed, languages_named(languages), bounds,
             max_hunk, events, per_commit,
         )  # fmt: skip
         from_edits(sources, out, wanted_edits, as_json)

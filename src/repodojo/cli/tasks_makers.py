@@ -12,12 +12,12 @@ from repodojo.tasks.written import Writer
 
 CONTEXT = 4096
 """Tokens of a function's signature, docstring and body that a model which writes bugs may see and say."""
-MAKERS = ("bugs", "history", "edits", "features")
+MAKERS = ("bugs", "history", "edits", "renames", "features")
 OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("kinds", "combine", "combine_in", "written_by"), ("bugs",)),
-    **dict.fromkeys(("max_lines",), ("bugs", "features")),
-    "per_function": ("bugs",),
-    "seed": ("bugs", "edits", "features"),
+    **dict.fromkeys(("max_lines",), ("bugs", "features", "renames")),
+    "per_function": ("bugs", "renames"),
+    "seed": ("bugs", "edits", "features", "renames"),
     "workers": ("bugs", "history", "features"),
     "unisolated": ("bugs", "history", "features"),
     **dict.fromkeys(
@@ -38,26 +38,16 @@ OF: dict[str, tuple[str, ...]] = {
     "language": ("history",),
     **dict.fromkeys(("max_commits", "revision"), ("history", "edits")),
     **dict.fromkeys(
-        (
-            "languages",
-            "min_input",
-            "max_input",
-            "min_output",
-            "max_output",
-            "max_hunk",
-            "margin",
-            "events",
-            "per_commit",
-        ),
-        ("edits",),
+        ("languages", "min_input", "max_input", "min_output", "max_output", "margin"), ("edits", "renames")
     ),
+    **dict.fromkeys(("max_hunk", "events", "per_commit"), ("edits",)),
 }
 """Options that do nothing with some makers, and those with which they do something."""
 
 
-def chosen(context: typer.Context, maker: str, *, edits: bool, features: bool) -> str:
+def chosen(context: typer.Context, maker: str, **asked_for: bool) -> str:
     """The maker that was asked for; ConfigError where two were, or where an option does nothing with it."""
-    asked = [name for name, given in (("edits", edits), ("features", features)) if given]
+    asked = [name for name, given in asked_for.items() if given]
     if _given(context, "maker"):
         asked.append(maker)
     if len(set(asked)) > 1:

@@ -33,6 +33,7 @@ from repodojo.train.sections import (
     Run,
     Sandbox,
     Section,
+    Sft,
     Tasks,
 )
 from repodojo.train.spelling import kind, toml
@@ -51,6 +52,7 @@ class Config(Section):
     monitor: Monitor = Monitor()
     attacker: Attacker = Attacker()
     rollout: Rollout = Rollout()
+    sft: Sft = Sft()
     rft: Rft = Rft()
     rl: Rl = Rl()
     recipe: RecipeParts = RecipeParts()

@@ -55,6 +55,7 @@ RULES = (
         lambda c: not c.agent.command,
         "agent.command makes its own prompts and runs its own commands",
     ),
+    Needs(("sft.*",), lambda c: "sft" in c.run.stages, 'run.stages has no "sft"'),
     Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
     Needs(("rl.*", "recipe.*"), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
     Needs(

@@ -29,11 +29,11 @@ from repodojo.train.trackers import open_trackers
 
 def train(run: RunDir, watcher: Watcher | None = None) -> Path:
     """Carry a run to its end, from wherever it stands; returns the folder of the final model."""
-    from repodojo.train import rft, rl
+    from repodojo.train import rft, rl, sft
 
     if run.state.done:
         return run.latest_checkpoint() or setup.model_path(run.config)
-    stages = {"rft": rft.run, "rl": rl.run}
+    stages = {"sft": sft.run, "rft": rft.run, "rl": rl.run}
     with Training(run, watcher or Silent()) as training:
         for name in training.stages_left():
             stages[name](training)
@@ -79,7 +79,7 @@ class Training:
         self.guard = Guard(run, self.task_sets.all(self.spans))
         self.pool: WorkerPool = self._open_pool(run.config, self.model)
         self.kept: dict[str, Any] = {}  # what the last checkpoint holds beside the learner
-        self.opened_on = ""  # the checkpoint that a worker which dies is started anew from
+        self.opened_on = state.checkpoint  # the checkpoint that a worker which dies is started anew from
         self.trackers = open_trackers(run)
 
     def __enter__(self) -> Training:

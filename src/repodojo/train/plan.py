@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repodojo.algorithms.recipe import idle_part
+from repodojo.core.editing import is_edit
 from repodojo.core.errors import CheckpointError
 from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
@@ -48,6 +49,8 @@ def plan(config: Config, machine: Machine) -> Plan:
     """The plan of a run; CheckpointError where its model is neither a folder nor a published size."""
     a = architecture_of(config)
     sections = {"model": _model(config, a), "rollout": _rollout(config)}
+    if "sft" in config.run.stages:
+        sections["sft"] = _sft(config)
     if "rft" in config.run.stages:
         sections["rft"] = _rft(config)
     if "rl" not in config.run.stages:
@@ -105,7 +108,7 @@ def warnings_of(config: Config) -> list[str]:
     if "rl" not in config.run.stages:
         return found
     recipe, rollout = recipe_of(config), config.rollout
-    if recipe.advantage == "gapo":
+    if recipe.advantage == "gapo" and not _pays_by_degree(config):
         found.append(
             "GAPO is for continuous rewards: where tests pay 0 or 1, all successes or all failures of a group get 0"
         )
@@ -120,6 +123,17 @@ def warnings_of(config: Config) -> list[str]:
             f"recipe.l_max is {recipe.l_max:g}, agent.max_context {config.agent.max_context}: this scales the loss"
         )
     return found
+
+
+def _pays_by_degree(config: Config) -> bool:
+    """Whether rewards are more than 0 and 1, as far as that is known: intermediate scores, outliers, or code edits."""
+    if config.reward.partial or config.reward.outliers:
+        return True
+    store = Path(config.tasks.store)
+    if not config.tasks.store or not store.is_dir():
+        return False
+    tasks = TaskStore(store).tasks(config.tasks.split)
+    return bool(tasks) and all(map(is_edit, tasks))
 
 
 # ---------------------------------------------------------------- sections
@@ -156,6 +170,15 @@ def _rollout(config: Config) -> dict[str, Line]:
             min(tasks, limit) if limit else tasks, "", f"split {config.tasks.split}, before the prompt limit"
         )
     return found
+
+
+def _sft(config: Config) -> dict[str, Line]:
+    sft = config.sft
+    return {
+        "batch": Line(sft.batch_tokens, "tokens", "of one optimiser step"),
+        "epochs": Line(sft.epochs),
+        "learning_rate": Line(sft.learning_rate, "", f"cosine after {sft.warmup} steps of warm-up"),
+    }
 
 
 def _rft(config: Config) -> dict[str, Line]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 
 from repodojo.algorithms.batches import samples_of
-from repodojo.core.records import Sample, Trajectory
+from repodojo.core.records import Trajectory
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.rollout.orders import group_orders
 from repodojo.train.guard import released_episodes
+from repodojo.train.imitation import batches
 from repodojo.train.loop import Training, refuse_outage
-from repodojo.train.sections import Rft
 
 CHUNK = 32  # tasks between two commits: what a kill can cost
 
@@ -58,17 +57,20 @@ def _imitate(training: Training) -> None:
     kept = list(_kept(sorted(passed, key=lambda t: t.id), config.rft.keep_per_task))
     errors, refused = config.rft.mask_format_errors, config.rft.mask_tool_errors
     samples = [made for t in kept for made in samples_of(t, mask_format_errors=errors, mask_tool_errors=refused)]
-    batches = list(_batches(samples, config.rft, config.run.seed))
+    rft = config.rft
+    steps = list(
+        batches(samples, epochs=rft.epochs, tokens=rft.batch_tokens, most=rft.batch_size, seed=config.run.seed)
+    )
     settings = OptimizerSettings(
         learning_rate=config.rft.learning_rate,
-        warmup=min(config.rft.warmup, len(batches) // 4),
+        warmup=min(config.rft.warmup, len(steps) // 4),
         schedule="cosine",
-        total_steps=max(len(batches), 1),
+        total_steps=max(len(steps), 1),
         grad_clip=1.0,
     )
-    training.watcher.phase("rejection fine-tuning", len(batches))
+    training.watcher.phase("rejection fine-tuning", len(steps))
     learner = training.new_learner(settings)
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(steps):
         metrics = learner.sft_step(batch)
         training.log("sft", step, metrics)
         training.watcher.advance(1, f"loss {metrics['loss']:.3f}")
@@ -94,20 +96,3 @@ def _kept(passed: Sequence[Trajectory], per_task: int) -> Iterator[Trajectory]:
             if actions not in seen and len(seen) < per_task:
                 seen.add(actions)
                 yield trajectory
-
-
-def _batches(samples: Sequence[Sample], rft: Rft, seed: int) -> Iterator[list[Sample]]:
-    """Shuffled batches of about `batch_tokens` tokens and at most `batch_size` samples, every sample once an epoch."""
-    rng = random.Random(seed)
-    most = rft.batch_size or len(samples)
-    for _ in range(rft.epochs):
-        batch: list[Sample] = []
-        size = 0
-        for chosen in rng.sample(list(samples), len(samples)):
-            if batch and (size + len(chosen.token_ids) > rft.batch_tokens or len(batch) == most):
-                yield batch
-                batch, size = [], 0
-            batch.append(chosen)
-            size += len(chosen.token_ids)
-        if batch:
-            yield batch

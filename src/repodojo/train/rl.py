@@ -78,6 +78,8 @@ def _steps(training: Training, span: Span, learner: Learner, first: int) -> None
         ended = time.monotonic()
         times = {"rollout_seconds": sampled - started, "learn_seconds": ended - sampled}
         times |= {"publish_seconds": ended - learned, "learn_cpu_seconds": learned_cpu - cpu}
+        tokens = sum(len(turn.action_ids) for t in gathered.seen for turn in t.turns)
+        times["tokens_per_second"] = tokens / (ended - started)
         times |= training.workers()
         values = {
             **training.describe(gathered.seen),
@@ -97,7 +99,7 @@ def _steps(training: Training, span: Span, learner: Learner, first: int) -> None
             evaluate(training, step)
         gathered.settle()
         training.commit("rl", step + 1, checkpoint=name)
-        training.run.prune(config.run.keep_checkpoints, spare=("rft", training.opened_on, *borders))
+        training.run.prune(config.run.keep_checkpoints, spare=("sft", "rft", training.opened_on, *borders))
         training.guard.refuse()
 
 
@@ -119,9 +121,9 @@ def _counts(training: Training, gathered: Gathering, groups: int) -> dict[str, f
 
 
 def _began_with(training: Training) -> Path:
-    """The model that RL began with, which a KL term pulls towards: what RFT made, or the configured one."""
-    tuned = training.run.path / "checkpoints" / "rft"
-    return tuned if "rft" in training.config.run.stages else setup.model_path(training.config)
+    """The model that RL began with, which a KL term pulls towards: what the stage before made, or the configured."""
+    before = training.config.run.stages[: training.config.run.stages.index("rl")]
+    return training.run.path / "checkpoints" / before[-1] if before else setup.model_path(training.config)
 
 
 def _minibatches(config: Config, assembled: Assembled) -> int:

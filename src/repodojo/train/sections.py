@@ -11,7 +11,7 @@ from repodojo.agent.kit import Source
 from repodojo.agent.mcp.settings import McpServer
 from repodojo.rewards.checks import Check
 
-Stage = Literal["rft", "rl"]
+Stage = Literal["sft", "rft", "rl"]
 TrackerName = Literal["jsonl", "tensorboard", "wandb"]
 Process = Literal["style", "reuse", "coupling", "size", "parallelism", "commands", "tool_errors", "tokens"]
 Intermediate = Literal["hidden", "checks", "compile", "lint", "edit"]
@@ -187,6 +187,15 @@ class Rollout(Section):
     deadline: float = _at(0.0, "seconds after which an episode is cancelled and tried again; 0: none", ge=0)
     retries: int = _at(2, "attempts after an outage before the episode is given up", ge=0)
     retry_share: float = _at(0.5, "most attempts after outages in all, as a share of the episodes asked for", ge=0)
+
+
+class Sft(Section):
+    """Supervised fine-tuning on the answers that tasks hold themselves; code edits alone hold one."""
+
+    epochs: int = _at(1, "passes over the answers", ge=1)
+    learning_rate: float = _at(1e-3, "peak learning rate, cosine after the warm-up", gt=0)
+    batch_tokens: int = _at(8192, "tokens an optimiser step", ge=1)
+    warmup: int = _at(20, "optimiser steps of linear warm-up", ge=0)
 
 
 class Rft(Section):

@@ -5,9 +5,11 @@ config = "quickstart"            # the packaged demo's settings, or a TOML file 
 seeds = [0, 1, 2]
 reference = "grpo_pp"            # what every other variant is compared with
 set = ["rl.steps=12"]            # for all variants
-measure = ["final"]              # also "rft", and "stage:NAME" for the last step of a stage
-baselines = ["base", "tested-search"]
+measure = ["final"]              # also "sft", "rft", and "stage:NAME" for the last step of a stage
+baselines = ["base", "tested-search"]  # "unchanged" is the reference of code edits
+splits = ["held-out"]            # measured on; left out: eval.split
 metrics = ["clip_fraction"]      # means over the steps of RL
+curves = ["submit_rate"]         # step by step
 
 [variants]
 grpo_pp = []
@@ -25,7 +27,9 @@ from typing import Annotated
 
 from pydantic import Field, Strict, ValidationError
 
+from repodojo.agent.editing import UNCHANGED
 from repodojo.core.errors import ConfigError
+from repodojo.core.records import Split
 from repodojo.train.config import Config, load
 from repodojo.train.measure import REFERENCES
 from repodojo.train.sections import Section
@@ -45,9 +49,12 @@ class Sweep(Section):
     set: Texts = ()
     measure: Texts = Field(("final",), min_length=1)
     baselines: Texts = ()
+    splits: Annotated[tuple[Split, ...], Strict(False)] = ()
     metrics: Texts = ()
+    curves: Texts = ()
     variants: dict[str, Texts] = Field(min_length=1)
     folder: Path = Path()
+    name: str = ""
 
     def configuration(self, variant: str, seed: int, more: Sequence[str] = ()) -> Config:
         """The settings of one run; ConfigError as `config.load` says it, with the variant's name."""
@@ -56,6 +63,18 @@ class Sweep(Section):
             return load(file, [*self.set, *self.variants[variant], *more, f"run.seed={seed}"])
         except ConfigError as error:
             raise ConfigError(f"variant {variant}: {error.cause}", way_out=error.way_out) from None
+
+    def narrowed(self, *, seeds: Sequence[int] = (), only: Sequence[str] = ()) -> Sweep:
+        """A part of the sweep: these seeds and variants (none named: all of them). Its runs are those of the whole.
+
+        ConfigError for a variant that there is not, and where the reference is not among them.
+        """
+        if unknown := sorted(set(only) - set(self.variants)):
+            raise ConfigError(f"there is no variant {unknown[0]!r}", way_out=f"known: {', '.join(self.variants)}")
+        if only and self.reference not in only:
+            raise ConfigError(f"the reference {self.reference} is left out", way_out=f"name {self.reference}, too")
+        variants = {name: self.variants[name] for name in self.variants if not only or name in only}
+        return self.model_copy(update={"seeds": tuple(dict.fromkeys(seeds)) or self.seeds, "variants": variants})
 
 
 def _packaged() -> Path:
@@ -66,7 +85,7 @@ def read(path: Path) -> Sweep:
     """The sweep in a file; ConfigError for what is unknown, missing or cannot be."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        sweep = Sweep.model_validate({**document, "folder": path.absolute().parent})
+        sweep = Sweep.model_validate({**document, "folder": path.absolute().parent, "name": path.stem})
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", way_out="name a sweep file that can be read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -80,15 +99,20 @@ def read(path: Path) -> Sweep:
 
 
 def _check(sweep: Sweep, path: Path) -> None:
-    known = {BASE, *REFERENCES}
+    known = {BASE, *REFERENCES, UNCHANGED}
     _refuse(path, sweep.reference not in sweep.variants, f"reference '{sweep.reference}' is no variant", "name one")
     _refuse(path, len(set(sweep.seeds)) < len(sweep.seeds), "a seed is named twice", "name each once")
+    _refuse(path, len(set(sweep.splits)) < len(sweep.splits), "a split is named twice", "name each once")
     named = all(NAME.fullmatch(name) for name in sweep.variants)
     _refuse(path, not named, "a variant's name is no folder name", "use letters, digits, . _ + and -")
     strange = ", ".join(sorted(set(sweep.baselines) - known))
     _refuse(path, bool(strange), f"unknown baselines: {strange}", f"known: {', '.join(sorted(known))}")
     config = sweep.configuration(sweep.reference, sweep.seeds[0])
-    measured = {"final", *(f"stage:{stage.name}" for stage in config.stages), *{"rft"}.intersection(config.run.stages)}
+    measured = {
+        "final",
+        *(f"stage:{stage.name}" for stage in config.stages),
+        *{"sft", "rft"}.intersection(config.run.stages),
+    }
     strange = ", ".join(sorted(set(sweep.measure) - measured))
     _refuse(path, bool(strange), f"cannot measure {strange}", f"known: {', '.join(sorted(measured))}")
 

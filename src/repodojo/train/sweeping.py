@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repodojo.core.errors import ConfigError, RepodojoError
-from repodojo.core.records import Task, Trajectory
+from repodojo.core.records import Split, Task, Trajectory
 from repodojo.evaluate.metrics import mean_interval
 from repodojo.evaluate.summary import Difference, Row, paired_difference
 from repodojo.evaluate.tables import machine, write_results
@@ -23,6 +23,8 @@ from repodojo.train.stages import spans
 from repodojo.train.sweep import BASE, Sweep
 
 RESULTS = "results.json"
+Curves = dict[str, dict[int, float]]
+"""Metric, then step of RL, then its value."""
 
 
 def _found(config: Config) -> list[Task]:
@@ -64,6 +66,7 @@ class Sweeping:
     """One sweep in a folder: FOLDER/VARIANT/seed-N are its runs, FOLDER/results.json what came of it.
 
     more: overrides beyond the file's, for all runs. A run that fails is reported and does not stop the others.
+    on: the split that each row was measured on;  missing: runs that are not done yet
     """
 
     sweep: Sweep
@@ -75,18 +78,23 @@ class Sweeping:
     episodes: dict[str, list[Trajectory]] = field(default_factory=dict)
     by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
     training: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    curves: dict[str, list[Curves]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    on: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
     def play(self) -> dict[str, Row]:
         """Every run, then the table; what is done already is read, not done again."""
         configs = {
             (variant, seed): self.sweep.configuration(variant, seed, self.more)
+            for seed in self.sweep.seeds  # so that all variants have one seed before any has two
             for variant in self.sweep.variants
-            for seed in self.sweep.seeds
         }
         for config in configs.values():  # a mistake in the last variant must not be found after a night
             self.parts.check(config)
+        self.missing = [f"{variant}/seed-{seed}" for variant, seed in configs]
+        rows: dict[str, Row] = {}
         for (variant, seed), config in configs.items():
             name = f"{variant}/seed-{seed}"
             try:
@@ -96,7 +104,9 @@ class Sweeping:
                 raise
             except RepodojoError as error:
                 self.errors[name] = str(error)
-        return self._table()
+            self.missing.remove(name)
+            rows = self._table()  # a sweep may take days: what is there can be read
+        return rows
 
     def _opened(self, path: Path, config: Config) -> RunDir:
         """The run of this name, new or begun; ConfigError where it was begun with other settings."""
@@ -113,34 +123,40 @@ class Sweeping:
 
     def _one(self, run: RunDir, variant: str, seed: int) -> None:
         """One run: trained to its end, and what is to be measured of it."""
-        chosen = self.parts.find(run.config)
-        self.tasks.update((task.id, task) for task in chosen)
+        splits = self.sweep.splits or (run.config.eval.split,)
+        sets = {split: self.parts.find(_measured_on(run.config, split)) for split in splits}
+        self.tasks.update((task.id, task) for chosen in sets.values() for task in chosen)
         if variant == self.sweep.reference:
             for name in self.sweep.baselines:
                 policy = MODEL if name == BASE else name
-                self._measure(run, name, setup.model_path(run.config), policy, chosen, seed)
+                for split, chosen in sets.items():
+                    self._measure(run, name, split, setup.model_path(run.config), policy, chosen)
         final = self.parts.train(run, self.watcher)
-        folders = {"final": final, "rft": run.path / "checkpoints" / "rft"}
+        folders = {"final": final, **{name: run.path / "checkpoints" / name for name in ("sft", "rft")}}
         folders |= {
             f"stage:{s.name}": run.path / "checkpoints" / f"rl-{s.end:05d}" for s in spans(run.config) if s.name
         }
         for what in self.sweep.measure:
             name = variant if len(self.sweep.measure) == 1 else f"{variant}: {what}"
-            self._measure(run, name, folders[what], MODEL, chosen, seed)
+            for split, chosen in sets.items():
+                self._measure(run, name, split, folders[what], MODEL, chosen)
         self.training.setdefault(variant, []).append(_figures(run, self.sweep.metrics))
+        self.curves.setdefault(variant, []).append(_by_step(run, self.sweep.curves))
 
-    def _measure(self, run: RunDir, name: str, model: Path, policy: str, tasks: Sequence[Task], seed: int) -> None:
-        """Episodes of one model on the tasks, kept in the run."""
-        stage, attempts = f"eval-{name}", run.config.eval.attempts
+    def _measure(self, run: RunDir, name: str, split: Split, model: Path, policy: str, tasks: Sequence[Task]) -> None:
+        """Episodes of one model on the tasks of a split, kept in the run."""
+        label = f"{name} ({split})" if len(self.sweep.splits) > 1 else name
+        self.on[label] = split
+        stage, attempts, seed = f"eval-{label}", run.config.eval.attempts, run.config.run.seed
         found = [run.load(row["id"]) for row in run.query("stage = ? ORDER BY rowid", (stage,))]
-        self.watcher.phase(f"{run.path.parent.name} {run.path.name}: {name}", len(tasks) * attempts)
+        self.watcher.phase(f"{run.path.parent.name} {run.path.name}: {label}", len(tasks) * attempts)
         if len(found) != len(tasks) * attempts:
-            found = self.parts.play(run.config, model, tasks, policy, name, self.watcher)
+            found = self.parts.play(_measured_on(run.config, split), model, tasks, policy, label, self.watcher)
             run.add(found, stage=stage, step=0)
             run.commit(run.state)
-        self.episodes.setdefault(name, []).extend(found)
+        self.episodes.setdefault(label, []).extend(found)
         scored = [t.score.solved for t in found if t.score.value is not None]
-        self.by_seed.setdefault(name, {})[str(seed)] = sum(scored) / max(len(scored), 1)
+        self.by_seed.setdefault(label, {})[str(seed)] = sum(scored) / max(len(scored), 1)
 
     def _table(self) -> dict[str, Row]:
         """Rows over all seeds together, and each variant against the reference, task by task."""
@@ -150,23 +166,41 @@ class Sweeping:
             for name, found in self.episodes.items()
         }
         extra: dict[str, Any] = {
+            "name": self.sweep.name,
             "about": self.sweep.about,
             "seeds": list(self.sweep.seeds),
             "by_seed": self.by_seed,
+            "reward": {name: _rewards(found) for name, found in self.episodes.items()},
             "training": {name: _means(found) for name, found in self.training.items()},
+            "curves": {name: _mean_curves(found) for name, found in self.curves.items() if self.sweep.curves},
             "errors": self.errors,
+            "missing": self.missing,
         }
         differences = self.differences(rows)
         write_results(self.folder / RESULTS, rows, seed=0, command=self.command, differences=differences, extra=extra)
         return rows
 
     def differences(self, rows: dict[str, Row]) -> list[Difference]:
-        """Of each row to the reference's last measured one, intervals clustered by task."""
-        last = self.sweep.measure[-1]
-        name = self.sweep.reference if len(self.sweep.measure) == 1 else f"{self.sweep.reference}: {last}"
-        if name not in rows:
-            return []
-        return [paired_difference(row, rows[name], seed=0) for key, row in rows.items() if key != name]
+        """Of each row to the reference's last measured one on the same split, intervals clustered by task."""
+        last, reference = self.sweep.measure[-1], self.sweep.reference
+        name = reference if len(self.sweep.measure) == 1 else f"{reference}: {last}"
+        against = {split: label for label, split in self.on.items() if label in (name, f"{name} ({split})")}
+        pairs = [(key, against[self.on[key]]) for key in rows if self.on[key] in against]
+        return [paired_difference(rows[key], rows[other], seed=0) for key, other in pairs if key != other]
+
+
+def _measured_on(config: Config, split: Split) -> Config:
+    return config.model_copy(update={"eval": config.eval.model_copy(update={"split": split})})
+
+
+def _rewards(found: Sequence[Trajectory]) -> dict[str, Any]:
+    """The mean reward, with its interval clustered by task; nothing where no episode has a score."""
+    by_task: dict[str, list[float]] = {}
+    for t in found:
+        if t.score.value is not None:
+            by_task.setdefault(t.task_id, []).append(t.score.value)
+    means = [sum(values) / len(values) for values in by_task.values()]
+    return {"mean": sum(means) / len(means), "ci": list(mean_interval(means, seed=0))} if means else {}
 
 
 def _settings(config: Config) -> Config:
@@ -187,6 +221,24 @@ def _figures(run: RunDir, names: Sequence[str]) -> dict[str, float]:
         if values := [float(line[name]) for line in lines if name in line]:
             found[name] = sum(values) / len(values)
     return found
+
+
+def _by_step(run: RunDir, names: Sequence[str]) -> Curves:
+    lines = [line for line in run.metrics() if line["stage"] == "rl"]
+    return {name: {line["step"]: float(line[name]) for line in lines if name in line} for name in names}
+
+
+def _mean_curves(found: Sequence[Curves]) -> dict[str, dict[str, list[float]]]:
+    """{"METRIC": {"step": [...], "mean": [...]}}, over the seeds that have the step."""
+    made: dict[str, dict[str, list[float]]] = {}
+    for name in dict.fromkeys(name for one in found for name in one):
+        values: dict[int, list[float]] = {}
+        for one in found:
+            for step, value in one.get(name, {}).items():
+                values.setdefault(step, []).append(value)
+        steps = sorted(values)
+        made[name] = {"step": [float(s) for s in steps], "mean": [sum(values[s]) / len(values[s]) for s in steps]}
+    return made
 
 
 def _means(found: Sequence[dict[str, float]]) -> dict[str, Any]:

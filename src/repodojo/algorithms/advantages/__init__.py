@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from repodojo.algorithms.advantages.dr_grpo import dr_grpo
-from repodojo.algorithms.advantages.gae import gae, to_tokens
+from repodojo.algorithms.advantages.gae import gae, to_tokens, whiten
 from repodojo.algorithms.advantages.gapo import BinaryRewardWarning, gapo
 from repodojo.algorithms.advantages.gigpo import gigpo
 from repodojo.algorithms.advantages.grpo import grpo
@@ -45,4 +45,5 @@ __all__ = [
     "reinforce_pp",
     "rloo",
     "to_tokens",
+    "whiten",
 ]

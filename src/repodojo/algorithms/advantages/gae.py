@@ -33,6 +33,15 @@ def gae(
     return like(rewards, discounted(delta_B, next_B, gamma * lam))
 
 
+def whiten(advantages: Rewards, *, eps: float = 1e-6) -> Rewards:
+    """(A - mean) / (std + eps) over the whole batch, std the sample one, as PPO implementations do after GAE.
+
+    Each turn counts once, however many tokens it has. A single turn and equal advantages get 0. Returns for a critic
+    are those of the advantages before. ValueError for numbers that are not finite.
+    """
+    return like(advantages, read(advantages, np.zeros(len(advantages), np.intp)).normalised(eps))
+
+
 def to_tokens(advantages: Any, turn: Any) -> Any:
     """A number a turn to a number a token: `turn` [N] is the row of each token's turn, -1 for tokens of nobody's turn.
 

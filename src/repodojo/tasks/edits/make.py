@@ -32,6 +32,7 @@ Tell = Callable[[str, int, int], None]
 VAGUE = "Go on with this change."
 """What is asked where the commit's message says nothing, or too much."""
 LONGEST_REQUEST = 120
+LICENCE_FILE = re.compile(r"(LICEN[CS]E|COPYING)\b", re.IGNORECASE)
 LICENCES = {
     "Apache-2.0": "Apache License",
     "AGPL-3.0": "GNU AFFERO GENERAL PUBLIC",
@@ -81,7 +82,7 @@ def _make(source: str, store: TaskStore, options: Options, tell: Tell) -> Counte
             for task in maker.tasks(drawn, blobs, funnel, tell):
                 funnel["added"] += adding.put(task, package)
             if not funnel["tasks made"]:
-                raise SourceError(f"no edit could be made of {source}: {_most(funnel)}", way_out="widen the bounds")
+                raise SourceError(f"no edit could be made of {source}: {most_lost(funnel)}", way_out="widen the bounds")
             entry = {
                 "split": options.split,
                 "source": maker.source.dataset,
@@ -96,9 +97,10 @@ def _make(source: str, store: TaskStore, options: Options, tell: Tell) -> Counte
     return funnel
 
 
-def _most(funnel: Counter[str]) -> str:
+def most_lost(funnel: Counter[str]) -> str:
+    """The commonest reasons why nothing came of hunks or names."""
     lost = Counter({name: count for name, count in funnel.items() if name.startswith("lost")})
-    return ", ".join(f"{count} {name}" for name, count in lost.most_common(3)) or "there is no small change"
+    return ", ".join(f"{count} {name}" for name, count in lost.most_common(3)) or "nothing was found"
 
 
 def _drawn(found: Iterable[Hunk], seed: int) -> Iterator[Hunk]:
@@ -185,7 +187,7 @@ class _Maker:
         """The task; its request is made vaguer where it gives a line of the answer away."""
         change, events = hunk.change, "\n\n".join(hunk.events)
         asked = request(change.subject)
-        patch = _patch(hunk.path, found)
+        patch = patch_of(hunk.path, found)
         room = self.options.bounds.input[1] - len(asked) - len(events) - 64
         identity = f"{self.package}\0{change.id}\0{hunk.path}\0{found.first}\0{found.new_text}"
         task = Task(
@@ -234,7 +236,7 @@ def request(subject: str) -> str:
     return said if words(said) >= 2 and len(said) <= LONGEST_REQUEST else VAGUE
 
 
-def _patch(path: str, found: Range) -> str:
+def patch_of(path: str, found: Range) -> str:
     """The answer as a diff of the whole file, for people and for the search for duplicates."""
     after = [*found.lines[: found.first], *found.new, *found.lines[found.last :]]
     rows = difflib.unified_diff(list(found.lines), after, f"a/{path}", f"b/{path}", n=3, lineterm="")
@@ -244,8 +246,10 @@ def _patch(path: str, found: Range) -> str:
 def _licence(repository: Repository, revision: str) -> str:
     """The licence of a repository by the words of its licence file; "" where they are unknown."""
     names = repository.text("ls-tree", "--name-only", revision).splitlines()
-    for name in names:
-        if re.match(r"(LICEN[CS]E|COPYING)\b", name, re.IGNORECASE):
-            text = " ".join(repository.file(revision, name).decode(errors="replace").split())
-            return next((short for short, says in LICENCES.items() if says in text), "")
-    return ""
+    return next((licence_of(repository.file(revision, name)) for name in names if LICENCE_FILE.match(name)), "")
+
+
+def licence_of(data: bytes) -> str:
+    """The licence that a licence file's words say; "" where they are unknown."""
+    text = " ".join(data.decode(errors="replace").split())
+    return next((short for short, says in LICENCES.items() if says in text), "")
