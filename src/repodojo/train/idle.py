@@ -55,6 +55,7 @@ RULES = (
         lambda c: not c.agent.command,
         "agent.command makes its own prompts and runs its own commands",
     ),
+    Needs(("agent.preload",), lambda c: bool(c.agent.command), "there is no agent.command whose modules they could be"),
     Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
     Needs(("rl.*", "recipe.*"), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
     Needs(

@@ -80,6 +80,9 @@ class Agent(Section):
     confidence: bool = _at(False, "submit takes the probability that the work is right (see recipe.confidence)")
     context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
     command: str = _at("", "command that is the agent, instead of the built-in one (see docs/gateway.md)")
+    preload: Annotated[tuple[str, ...], Strict(False)] = _at(
+        (), "modules that the command's Python loads once; every episode is then a fork of it"
+    )
     sources: Annotated[tuple[Source, ...], Strict(False)] = _at((), "knowledge of the project that the agent gets")
     memory: str = _at("", "file of the notes of agent.sources = memory; empty: memory.db in run.dir")
     observation_chars: int = _at(400, "characters of one tool's output; of longer ones head and tail are kept", ge=40)

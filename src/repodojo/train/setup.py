@@ -110,7 +110,8 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
         attacker=config.attacker.enabled,
-        command=_command(agent.command),
+        command=_command(agent.command, agent.preload),
+        preload=agent.preload,
     )
 
 
@@ -130,14 +131,16 @@ def box_limits(config: Config) -> Limits:
     return Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb)
 
 
-def _command(command: str) -> str:
+def _command(command: str, preload: Sequence[str]) -> str:
     """The command that is the agent, once it is known that it can be run; ConfigError where not."""
     if command:
-        from repodojo.gateway.harness import split
+        from repodojo.gateway.command import parse
 
         if not importlib.util.find_spec("fastapi") or not importlib.util.find_spec("uvicorn"):
             raise ConfigError("agent.command needs fastapi and uvicorn", way_out="pip install 'repodojo[serve]'")
-        split(command)
+        parsed = parse(command)
+        if preload:
+            parsed.python()
     return command
 
 
