@@ -94,6 +94,18 @@ class Agent(Section):
     memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
 
 
+class Context(Section):
+    """What becomes of conversations that grow long (see docs/context.md)."""
+
+    condense_at: float = _at(
+        0.0,
+        "share of agent.max_context from which older turns give way to a digest, in a new branch; 0: never",
+        ge=0,
+        lt=1,
+    )
+    keep_turns: int = _at(2, "newest turns that stay as they are when older ones are condensed", ge=1)
+
+
 class Sandbox(Section):
     """Limits of one box."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from repodojo.agent import prompts
+from repodojo.agent.condense import Condensing
 from repodojo.agent.focus import retrieve
 from repodojo.agent.kit import Kit, toolset
 from repodojo.agent.loop import AgentLimits
@@ -99,6 +100,7 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
             system=system(config),
             parallel_calls=agent.parallel_calls,
             show_budget=agent.show_budget,
+            condensing=Condensing(int(config.context.condense_at * agent.max_context), config.context.keep_turns),
         ),
         box=box_limits(config),
         reward=formula(config),
