@@ -252,12 +252,14 @@ class Exchange:
         if self.head:
             session.counts.update(forced=1, forced_tokens=len(chat.encode(self.head)), unforced=not calls)
         finish: Finish = "tool_calls" if named and written.finish == "stop" else written.finish
-        tokens = [(chat.decode([i]), p) for i, p in zip(written.tokens, written.logprobs, strict=True)]
+        tokens: list[tuple[str, float]] = []
+        if self.ask.logprobs:
+            tokens = [(chat.decode([i]), p) for i, p in zip(written.tokens, written.logprobs, strict=True)]
         self.reply = Reply(
             *(self.id, message, finish, len(self.ids), len(written.tokens)),
             cached_tokens=len(self.ids) - len(self.observation),
             stop=written.stop,
-            tokens=tuple(tokens) if self.ask.logprobs else (),
+            tokens=tuple(tokens),
         )
         if session.on_call:
             session.on_call(session, node)
