@@ -98,6 +98,11 @@ async def test_a_python_that_has_loaded_modules_runs_each_episode_as_a_fork(mode
     assert late.stop_reason == "time"
 
 
+async def test_a_fork_ends_as_an_interpreter_does() -> None:
+    done = await episode(plain("late"), said("hi"), preload=["json"])
+    assert (done.stop_reason, done.changes, len(done.branches)) == ("submit", {"a.py": "mended"}, 1)
+
+
 async def test_modules_that_cannot_be_loaded_are_an_outage() -> None:
     with pytest.raises(OutageError, match="no_such_module"):
         await episode(plain("crash"), said("hi"), preload=["no_such_module"])

@@ -9,6 +9,7 @@ Ends when its stdin closes.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -97,6 +98,9 @@ def _become(order: dict[str, Any], connection: socket.socket) -> None:
     except BaseException:
         traceback.print_exc()
         code = 1
+    # As an interpreter ends, without taking apart what was loaded before the fork.
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for the program's own threads
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
