@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +14,15 @@ from repodojo.agent.loop import AgentLimits, Played, play
 from repodojo.agent.policy import Act, ModelPolicy
 from repodojo.agent.tools import default_tools
 from repodojo.algorithms.batches import samples_of
+from repodojo.audit.monitor.commands import background
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import ExecResult
-from repodojo.core.records import Environment, Grader, Score, Source, Task, Trajectory, Turn
+from repodojo.core.records import Environment, Grader, Score, Source, Task, ToolCall, ToolResult, Trajectory, Turn
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.fake import FakeModel
 from repodojo.inference.toolcalls import render
+from repodojo.rewards.process.thrift import tool_errors
+from repodojo.rewards.process.work import Work
 from repodojo.sandbox.fake import FakeSandbox
 from repodojo.train.config import load
 from repodojo.train.setup import pool_settings
@@ -118,3 +122,14 @@ def test_the_setting_and_what_it_excludes() -> None:
     ):
         with pytest.raises(ConfigError):
             load(None, wrong)
+
+
+async def test_what_happened_before_a_condensation_is_still_watched_and_paid_for(chat: ChatFormat) -> None:
+    played, _ = await episode(chat, Condensing(300, keep=1))
+    made = trajectory(played)
+    assert len(made.turns) < len(made.all_turns()) == 8
+    first = made.branches[0][0]
+    left = replace(first, calls=(ToolCall("bash", {"command": "sleep 600 &"}),), results=(ToolResult("", "timeout"),))
+    made = replace(made, branches=((left, *made.branches[0][1:]), *made.branches[1:]))
+    assert list(background(made, TASK)) == ["sleep 600 &"]
+    assert await tool_errors(Work(TASK, {}, {}, trajectory=made)) == 1 - 1 / 8

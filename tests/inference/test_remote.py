@@ -87,6 +87,30 @@ async def test_an_answer_without_log_probs_is_no_answer() -> None:
             await client.aclose()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_engine_that_chooses_by_itself_names_the_tool(kind: Kind) -> None:
+    from repodojo.gateway.asks import Ask, Message
+    from repodojo.gateway.session import Session, Terms
+    from repodojo.inference.chat import ChatFormat
+    from repodojo.train.setup import base_path
+
+    chat = ChatFormat.load(base_path())
+    arguments = [*chat.encode('{"path": "a"}}\n</tool_call>'), chat.stop_ids[0]]
+    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("ls.a", "rm|b", "cp")]
+    model = FakeModel([[1], arguments, chat.encode("nothing of the kind"), arguments])
+    async with remote_fake.serving(model) as url:
+        client = RemoteModel(kind, url, model=remote_fake.MODEL)
+        ask = Ask((Message("user", "look"),), tools=tools, forced="")
+        session = Session("s", client, chat, Terms(4096))
+        reply = await session.prepare(ask).answer()
+        assert [(c.name, c.arguments) for c in reply.message.calls] == [("rm|b", {"path": "a"})]
+        ((turn,),) = session.tree.paths()
+        assert turn.action_ids == tuple(arguments)
+        training = Session("t", client, chat, Terms(4096, training=True))  # there the policy itself has to choose
+        assert (await training.prepare(ask).answer()).message.calls[0].name == "ls.a"
+        await client.aclose()
+
+
 def test_other_engines_are_refused() -> None:
     with pytest.raises(ConfigError, match="vllm, sglang"):
         RemoteModel("tgi", "http://127.0.0.1:1")  # type: ignore[arg-type]

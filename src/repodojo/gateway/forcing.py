@@ -51,9 +51,9 @@ def longest(chat: ChatFormat, ask: Ask) -> int:
 
 
 def chosen(chat: ChatFormat, ask: Ask, sampled: Completion) -> tuple[Completion | None, str]:
-    """The sampled tokens that name an offered tool; else None, and the text that puts one in their place.
+    """The sampled tokens that name an offered tool, and its name; else None, and the name that takes their place.
 
-    What is put there begins like what was sampled as far as any name does, so that the policy's choice counts.
+    It begins like what was sampled as far as any name does, so that the policy's choice counts.
     """
     text = chat.decode(sampled.token_ids)
     name, quote, _ = text.partition('"')
@@ -61,8 +61,13 @@ def chosen(chat: ChatFormat, ask: Ask, sampled: Completion) -> tuple[Completion 
     if quote and name in offered:
         count = next(n for n in range(len(sampled.token_ids) + 1) if '"' in chat.decode(sampled.token_ids[:n]))
         parts = (sampled.token_ids[:count], sampled.logprobs[:count], sampled.versions[:count])
-        return Completion(*parts, "length"), ""
-    return None, _written(max(offered, key=lambda other: _alike(name, other))).removeprefix(HEAD)
+        return Completion(*parts, "length"), name
+    return None, max(offered, key=lambda other: _alike(name, other))
+
+
+def after_head(name: str) -> str:
+    """What follows `HEAD` in a call of this tool."""
+    return _written(name).removeprefix(HEAD)
 
 
 def _written(name: str) -> str:

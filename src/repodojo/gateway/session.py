@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
 from repodojo.core.errors import OutageError
-from repodojo.core.protocols import Model, SamplingParams, Sandbox
+from repodojo.core.protocols import Chooser, Model, SamplingParams, Sandbox
 from repodojo.core.records import Task, ToolCall, ToolResult
 from repodojo.gateway import forcing
 from repodojo.gateway.asks import Ask, Call, Finish, GatewayError, Message, Reply, biasing
@@ -201,18 +201,28 @@ class Exchange:
         return bool(self.ask.tools) and self.ask.calls
 
     async def _choose(self, order: Order) -> Order:
-        """The policy names the tool; a name that is none of those offered gives way to one that is, unsampled."""
+        """The policy names the tool; a name that is none of those offered gives way to one that is, unsampled.
+
+        Where nobody trains, an engine that can choose among names by itself does.
+        """
         session, ask = self.session, self.ask
+        if isinstance(session.model, Chooser) and not session.terms.training:
+            given = {"temperature": order.temperature, "seed": order.seed}
+            return self._named(order, await session.model.choose(self.ids, forcing.names(ask.tools), **given))
         most = min(forcing.longest(session.chat, ask), self.max_tokens)
         params = SamplingParams(order.temperature, most, session.chat.stop_ids)
         sampled = await session.model.generate(self.ids, params, seed=order.seed, session=order.lane)
-        begun, text = forcing.chosen(session.chat, ask, sampled)
-        if begun is None:
-            forced = session.chat.encode(text)
-            self.head, self.observation = self.head + text, (*self.observation, *forced)
-            self.ids += forced
-            self.max_tokens = max(1, self.max_tokens - len(forced))
-        return replace(order, ids=self.ids, max_tokens=self.max_tokens, head=self.head, begun=begun)
+        begun, name = forcing.chosen(session.chat, ask, sampled)
+        return self._named(order, name) if begun is None else replace(order, begun=begun)
+
+    def _named(self, order: Order, name: str) -> Order:
+        """The call of this tool, unsampled up to its arguments."""
+        text = forcing.after_head(name)
+        forced = self.session.chat.encode(text)
+        self.head, self.observation = self.head + text, (*self.observation, *forced)
+        self.ids += forced
+        self.max_tokens = max(1, self.max_tokens - len(forced))
+        return replace(order, ids=self.ids, max_tokens=self.max_tokens, head=self.head)
 
     def _order(self, lane: str) -> Order:
         ask, terms = self.ask, self.session.terms

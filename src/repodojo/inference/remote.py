@@ -7,6 +7,7 @@ vLLM gives log-probs of temperature 1 unless it runs with `--logprobs-mode proce
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -46,6 +47,25 @@ class RemoteModel:
         if self.kind == "vllm":
             return self._of_vllm(await self._post("/v1/completions", _for_vllm(self.model, token_ids, params, seed)))
         return self._of_sglang(await self._post("/generate", _for_sglang(token_ids, params, seed)))
+
+    async def choose(self, token_ids: Sequence[int], texts: Sequence[str], *, temperature: float, seed: int) -> str:
+        """One of the texts, by the server's structured outputs; EngineError where it gives another."""
+        params = SamplingParams(temperature, 8 * max(map(len, texts)))  # the grammar ends it
+        if self.kind == "vllm":
+            body = _for_vllm(self.model, token_ids, params, seed) | {"structured_outputs": {"choice": list(texts)}}
+            found = await self._post("/v1/completions", body | {"skip_special_tokens": True})
+        else:
+            body = _for_sglang(token_ids, params, seed)
+            own = {"regex": "|".join(map(re.escape, texts)), "skip_special_tokens": True, "no_stop_trim": False}
+            body["sampling_params"] = {**body["sampling_params"], **own}
+            found = await self._post("/generate", body)
+        try:
+            said = str(found["text"] if self.kind == "sglang" else found["choices"][0]["text"])
+        except (KeyError, IndexError, TypeError) as error:
+            raise self._wrong(error) from None
+        if said not in texts:
+            raise EngineError(f"{self.kind} was to choose one of {list(texts)} and said {said[:100]!r}")
+        return said
 
     def release(self, session: str) -> None:
         """Nothing is held for a session."""

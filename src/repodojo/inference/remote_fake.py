@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -17,12 +18,15 @@ from repodojo.core.protocols import Completion, Model, SamplingParams
 MODEL = "served"
 _VLLM = {"model", "prompt", "max_tokens", "temperature", "seed", "stop_token_ids", "logprobs", "return_token_ids"}
 _SGLANG = {"max_new_tokens", "temperature", "stop_token_ids", "sampling_seed", "no_stop_trim"}
-_EITHER = {"skip_special_tokens"}
+_EITHER = {"skip_special_tokens", "structured_outputs", "regex"}
 
 
 @contextlib.asynccontextmanager
 async def serving(model: Model, *, key: str = "") -> AsyncIterator[str]:
-    """Serve until the block ends; yields the base URL. With a `key`, who has none is refused."""
+    """Serve until the block ends; yields the base URL. With a `key`, who has none is refused.
+
+    Where an answer is held to some texts, the model's first token says which, counted round.
+    """
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -74,9 +78,10 @@ async def _completions(model: Model, given: Mapping[str, Any]) -> tuple[int, dic
         return 400, {"error": {"message": f"no such model, or {unknown} unknown", "code": 400}}
     params = SamplingParams(given["temperature"], given["max_tokens"], tuple(given["stop_token_ids"]))
     done = await model.generate(given["prompt"], params, seed=given["seed"])
+    held = given.get("structured_outputs", {}).get("choice", [])
     choice = {
         "index": 0,
-        "text": "",
+        "text": held[done.token_ids[0] % len(held)] if held else "",
         "finish_reason": _reason(done),
         "token_ids": done.token_ids,
         "logprobs": {"tokens": ["" for _ in done.token_ids], "token_logprobs": done.logprobs},
@@ -97,7 +102,10 @@ async def _generate(model: Model, given: Mapping[str, Any]) -> tuple[int, dict[s
         "output_token_logprobs": logprobs,
         "weight_version": str(done.versions[0]) if done.versions else "default",
     }
-    return 200, {"text": "", "output_ids": done.token_ids, "meta_info": about}
+    alternatives = re.split(r"(?<!\\)\|", sampling["regex"]) if "regex" in sampling else []
+    held = [re.sub(r"\\(.)", r"\1", text) for text in alternatives]
+    text = held[done.token_ids[0] % len(held)] if held else ""
+    return 200, {"text": text, "output_ids": done.token_ids, "meta_info": about}
 
 
 def _reason(done: Completion) -> str:
