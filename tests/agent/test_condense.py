@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,10 @@ from repodojo.audit.monitor.commands import background
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import Environment, Grader, Score, Source, Task, ToolCall, ToolResult, Trajectory, Turn
+from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
+from repodojo.inference.decoder import Decoder, causal
+from repodojo.inference.engine import Engine
 from repodojo.inference.fake import FakeModel
 from repodojo.inference.toolcalls import render
 from repodojo.rewards.process.thrift import tool_errors
@@ -77,6 +81,27 @@ async def test_training_sees_every_branch_and_each_sampled_token_once(chat: Chat
     assert trained == sum(len(turn.action_ids) for turn in plain.turns)
     for made in samples:
         assert all((p == -0.25) == mask for p, mask in zip(made.logprobs, made.loss_mask, strict=True))
+
+
+async def test_log_probs_of_every_branch_are_those_of_its_own_context(chat: ChatFormat) -> None:
+    torch.manual_seed(0)
+    size = Architecture("qwen3", len(chat.tokenizer), 32, 48, 2, 2, 1, 16, max_positions=2048)
+    decoder = Decoder(size)
+    torch.nn.init.normal_(decoder.model.embed_tokens.weight, std=0.2)
+    engine = Engine(decoder, max_context=2048)
+    box = FakeSandbox({"a.py": b"x"}, lambda argv, files: ExecResult(0, b""))
+    limits = AgentLimits(3, 30, 2000, context="none", condensing=Condensing(150, keep=1))
+    actor = ModelPolicy("m", engine, chat).actor(3)  # random weights write no calls: three format errors end it
+    played = await play(TASK, actor, box, chat, tools=default_tools(400), limits=limits)
+    await engine.aclose()
+    assert played.branches
+    for made in samples_of(trajectory(played)):
+        ids = torch.tensor(made.token_ids)
+        with torch.no_grad():
+            hidden = decoder.hidden(ids, torch.arange(len(ids)), lambda _layer, q, k, v: causal(q, k, v))
+            want = decoder.logits(hidden).log_softmax(-1)[:-1].gather(1, ids[1:, None])[:, 0]
+        mask = torch.tensor(made.loss_mask)[1:]
+        assert torch.allclose(want[mask], torch.tensor(made.logprobs)[1:][mask], atol=1e-4)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 400), st.integers(1, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from repodojo.cli import main
 from repodojo.core.errors import ConfigError
 from repodojo.gateway.asks import Ask, Message
 from repodojo.gateway.session import Session, Terms
@@ -126,9 +128,14 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, configuratio
             Prompts.load(tmp_path / "other.yaml")
 
 
-def test_every_piece_that_repeats_is_one_token(functions: list[Function], prompts: Prompts, tokenizer: Any) -> None:
-    import copy
+def test_the_command_says_what_is_wrong_before_it_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["pretrain-mini", "-o", str(tmp_path / "base"), "--prompts", str(tmp_path / "none.yaml")])
+    assert end.value.code == 2 and "no configuration of mini-swe-agent" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
+
+def test_every_piece_that_repeats_is_one_token(functions: list[Function], prompts: Prompts, tokenizer: Any) -> None:
     own = copy.deepcopy(tokenizer)
     own.add_tokens(stages._added([*prompts.fixed(), *explorer.HEADS, FENCE, END]))
     chat = ChatFormat(own)
