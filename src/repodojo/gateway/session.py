@@ -207,8 +207,9 @@ class Exchange:
         """
         session, ask = self.session, self.ask
         if isinstance(session.model, Chooser) and not session.terms.training:
-            given = {"temperature": order.temperature, "seed": order.seed}
-            return self._named(order, await session.model.choose(self.ids, forcing.names(ask.tools), **given))
+            names = forcing.names(ask.tools)
+            name = await session.model.choose(self.ids, names, temperature=order.temperature, seed=order.seed)
+            return self._named(order, name)
         most = min(forcing.longest(session.chat, ask), self.max_tokens)
         params = SamplingParams(order.temperature, most, session.chat.stop_ids)
         sampled = await session.model.generate(self.ids, params, seed=order.seed, session=order.lane)

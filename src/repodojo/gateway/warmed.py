@@ -43,8 +43,9 @@ def main(path: str, modules: list[str]) -> None:
 
 
 def _accept(listener: socket.socket) -> None:
+    sources: list[Any] = [listener, 0]
     while True:
-        ready, _, _ = select.select([listener, 0], [], [])
+        ready, _, _ = select.select(sources, [], [])
         if 0 in ready and not os.read(0, 1):
             os._exit(0)
         if listener in ready:

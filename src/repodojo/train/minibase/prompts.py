@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,5 +78,11 @@ def action(command: str) -> str:
     return f"{FENCE}{command}{END}"
 
 
+@functools.cache
+def _compiled(text: str) -> jinja2.Template:
+    made: jinja2.Template = jinja2.Template(text, undefined=jinja2.StrictUndefined)
+    return made
+
+
 def _render(text: str, **values: Any) -> str:
-    return jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**values)
+    return _compiled(text).render(**values)
