@@ -79,7 +79,8 @@ async def test_a_twenty_line_agent_over_a_real_sdk(sdk: str) -> None:
 async def test_an_agent_whose_tools_run_in_docker_gets_the_box_instead() -> None:
     done = await episode(plain("docker", "mend"), said("hi"))
     assert done.stop_reason == "submit" and done.changes == {"a.py": "mended"}
-    assert (await episode(plain("docker", "fail"), said("hi"))).stop_reason == "exit"
+    assert (await episode(plain("docker", "fail"), said("hi"))).stop_reason == "exit" and not done.ran_tests()
+    assert (await episode(plain("docker", "mend && run-tests"), said("hi"))).ran_tests()
 
 
 async def test_a_crash_after_the_model_spoke_is_scored_and_before_is_an_outage() -> None:
