@@ -160,4 +160,9 @@ def test_a_run_from_functions_to_a_base(tmp_path: Path, sources: Path, prompts: 
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.npz")}
     again = stages.make(settings, prompts, tmp_path / "base", tmp_path / "work", Machine(torch.device("cpu")), Silent())
     assert again == made  # from what is kept, to the same figures
+    assert "24 functions" in (tmp_path / "base" / "README.md").read_text()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="something else"):
+        stages.make(settings, prompts, tmp_path / "other", tmp_path / "work", Machine(torch.device("cpu")), Silent())
     assert kept == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "work").rglob("*.npz")}

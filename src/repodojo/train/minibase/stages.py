@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from repodojo.core.errors import SourceError
+from repodojo.core.errors import ConfigError, SourceError
 from repodojo.core.protocols import SamplingParams
 from repodojo.inference import checkpoint
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.engine import Engine
 from repodojo.train.events import Watcher
-from repodojo.train.minibase import episodes, explorer
+from repodojo.train.files import Lock
+from repodojo.train.minibase import card, episodes, explorer
 from repodojo.train.minibase.prompts import END, FENCE, Prompts
 from repodojo.train.pretrain import loop, run, tokenizer
 from repodojo.train.pretrain.corpus import Function
@@ -67,16 +68,24 @@ class Made:
 
 
 def make(settings: Settings, prompts: Prompts, out: Path, work: Path, machine: Machine, watcher: Watcher) -> Made:
-    """Make a base in the folder `out`. UserErrors say what to change."""
+    """Make a base in the folder `out`, with its card. UserErrors say what to change."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
+        raise ConfigError(f"{out} holds something else than a model", way_out="name a new folder")
     work.mkdir(parents=True, exist_ok=True)
-    _, _, read = run.gather(settings, work, watcher)
-    count = settings.functions or -(-settings.schedule.tokens // TOKENS_AN_EPISODE)
-    stages = _Stages(settings, prompts, watcher, read.train[:count], work)
-    words = stages.words()
-    data = stages.transcripts(words)
-    steps = stages.train(data, words, out, machine)
-    figures = stages.gate(out, read.held)
-    return Made(out, len(stages.functions), steps * settings.schedule.batch_tokens, figures)
+    lock = Lock(work / "lock")
+    try:
+        packages, _, read = run.gather(settings, work, watcher)
+        count = settings.functions or -(-settings.schedule.tokens // TOKENS_AN_EPISODE)
+        stages = _Stages(settings, prompts, watcher, read.train[:count], work)
+        words = stages.words()
+        data = stages.transcripts(words)
+        steps = stages.train(data, words, out, machine)
+        figures = stages.gate(out, read.held)
+    finally:
+        lock.release()
+    made = Made(out, len(stages.functions), steps * settings.schedule.batch_tokens, figures)
+    (out / "README.md").write_text(card.text(settings, packages, made.functions, figures.rows()))
+    return made
 
 
 @dataclass(frozen=True)
