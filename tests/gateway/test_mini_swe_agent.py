@@ -205,7 +205,7 @@ def test_its_own_loop_learns(mini: Path, tiny_store: TaskStore, tokenizer: Any, 
         solved[name] = sum(t.score.solved for t in found) / len(found)
     told = [round(line["solve_rate"], 2) for line in lines]
     print(f"solved before {solved['before']:.2f}, in training {told}, after {solved['after']:.2f}")
-    assert solved["before"] < 0.8 and solved["after"] > solved["before"] + 0.15, (solved, told)
+    assert solved["before"] <= 0.9 and solved["after"] >= solved["before"] + 0.1, (solved, told)
 
 
 def overrides(given: dict[str, Any]) -> list[str]:
