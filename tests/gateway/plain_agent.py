@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,10 @@ def main(mode: str, *more: str) -> None:
     elif mode == "crash":
         ask(HI)
         raise SystemExit("broken")
+    elif mode == "late":  # what an interpreter does as it ends: threads first, then what was registered
+        ask(HI)
+        atexit.register(subprocess.run, ["box", "mend"], check=True)
+        threading.Thread(target=lambda: (time.sleep(0.2), ask(HI))).start()
     elif mode == "silent":
         raise SystemExit("no module named agent")
     elif mode == "chatter":

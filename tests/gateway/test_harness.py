@@ -13,10 +13,12 @@ from gateway_helpers import CHAT, calling, said
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.policy import ModelPolicy
 from repodojo.agent.tools import default_tools
-from repodojo.core.errors import ConfigError, EngineError
+from repodojo.core.errors import ConfigError, EngineError, OutageError
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import Environment, Grader, Score, Source, Task, Trajectory
-from repodojo.gateway.harness import Harness, split
+from repodojo.gateway.command import parse
+from repodojo.gateway.harness import Harness
+from repodojo.gateway.launch import launching
 from repodojo.gateway.registry import Gateway
 from repodojo.gateway.server import serving
 from repodojo.gateway.session import Terms
@@ -44,12 +46,12 @@ class Paid:
         return Score(float(bool(changes)))
 
 
-async def episode(command: str, model: FakeModel, **limits: float) -> Trajectory:
+async def episode(command: str, model: FakeModel, *, preload: Sequence[str] = (), **limits: float) -> Trajectory:
     gateway = Gateway(model, CHAT, Terms(4096))
     bounds = AgentLimits(**{"max_turns": 4, "max_tokens": 200, "max_context": 4000, "max_seconds": 300.0, **limits})  # type: ignore[arg-type]
-    async with serving(gateway) as url:
+    async with serving(gateway) as url, launching(parse(command), preload) as launcher:
         stage = Stage(FakeFactory({"a.py": b"broken"}, box), Paid(), CHAT, default_tools(400), bounds)
-        stage.harness = Harness(gateway, url, command)
+        stage.harness = Harness(gateway, url, launcher)
         done = await run_order(Order("o/0", "t", "o", 5), TASK, ModelPolicy("model", model, CHAT), stage)
     assert not gateway.sessions  # whatever happened
     return done
@@ -77,7 +79,8 @@ async def test_a_twenty_line_agent_over_a_real_sdk(sdk: str) -> None:
 async def test_an_agent_whose_tools_run_in_docker_gets_the_box_instead() -> None:
     done = await episode(plain("docker", "mend"), said("hi"))
     assert done.stop_reason == "submit" and done.changes == {"a.py": "mended"}
-    assert (await episode(plain("docker", "fail"), said("hi"))).stop_reason == "exit"
+    assert (await episode(plain("docker", "fail"), said("hi"))).stop_reason == "exit" and not done.ran_tests()
+    assert (await episode(plain("docker", "mend && run-tests"), said("hi"))).ran_tests()
 
 
 async def test_a_crash_after_the_model_spoke_is_scored_and_before_is_an_outage() -> None:
@@ -86,6 +89,26 @@ async def test_a_crash_after_the_model_spoke_is_scored_and_before_is_an_outage()
     assert done.labels["gateway_parameters"] == "top_p"
     done = await episode(plain("silent"), said("hi"))
     assert done.score.value is None and "no module named agent" in done.score.error
+
+
+@pytest.mark.parametrize(("mode", "end", "value"), [("docker", "submit", 1.0), ("crash", "exit", 0.0)])
+async def test_a_python_that_has_loaded_modules_runs_each_episode_as_a_fork(mode: str, end: str, value: float) -> None:
+    done = await episode(plain(mode, "mend"), said("hi"), preload=["json", "urllib.request"])
+    assert (done.score.value, done.stop_reason) == (value, end)
+    late = await episode(plain("chatter"), said("word"), preload=["json"], max_turns=10**6, max_seconds=1.0)
+    assert late.stop_reason == "time"
+
+
+async def test_a_fork_ends_as_an_interpreter_does() -> None:
+    done = await episode(plain("late"), said("hi"), preload=["json"])
+    assert (done.stop_reason, done.changes, len(done.branches)) == ("submit", {"a.py": "mended"}, 1)
+
+
+async def test_modules_that_cannot_be_loaded_are_an_outage() -> None:
+    with pytest.raises(OutageError, match="no_such_module"):
+        await episode(plain("crash"), said("hi"), preload=["no_such_module"])
+    with pytest.raises(ConfigError, match="no Python program"):
+        await episode("sh -c true", said("hi"), preload=["json"])
 
 
 async def test_limits_of_turns_context_and_time() -> None:
@@ -97,8 +120,8 @@ async def test_limits_of_turns_context_and_time() -> None:
 
 async def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
     gateway = Gateway(said("x"), CHAT, Terms(100))
-    harness = Harness(gateway, "http://127.0.0.1:1", "sh -c 'echo begun; sleep 600 & sleep 600'")
-    code, tail = await harness.run(TASK, "key", tmp_path, 2.0)
+    async with launching(parse("sh -c 'echo begun; sleep 600 & sleep 600'")) as launcher:
+        code, tail = await Harness(gateway, "http://127.0.0.1:1", launcher).run(TASK, "key", tmp_path, 2.0)
     assert code is None and tail in ("begun\n", "")
     assert not running_in(tmp_path)
 
@@ -128,10 +151,10 @@ async def test_an_engine_that_fails_in_the_middle_is_no_score() -> None:
 
 
 def test_commands_that_cannot_be_are_refused() -> None:
-    assert split(f"{sys.executable} -c 'a b'")[1:] == ["-c", "a b"]
+    assert parse(f"A=1 {sys.executable} -c 'a b'").words[1:] == ("-c", "a b")
     for wrong in ("", "no-such-program x", "echo 'open"):
         with pytest.raises(ConfigError):
-            split(wrong)
+            parse(wrong)
     with pytest.raises(ConfigError, match="would do nothing"):
         load(None, ["agent.command=echo", "agent.context=none"])
     with pytest.raises(ConfigError, match="branches"):

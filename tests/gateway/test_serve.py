@@ -34,7 +34,15 @@ def test_serve_answers_from_the_real_engine_and_records(tmp_path: Path) -> None:
     assert len(line["observation_ids"]) == usage["prompt_tokens"] and all(p <= 0 for p in line["logprobs"])
 
 
-@pytest.mark.parametrize("arguments", [["no/such/folder"], ["base", "--key-file", "no/such/file"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no/such/folder"],
+        ["base", "--key-file", "no/such/file"],
+        ["base", "--engine", "vllm"],
+        ["base", "--engine-url", "http://127.0.0.1:1"],
+    ],
+)
 def test_what_cannot_be_served_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["serve", *arguments])

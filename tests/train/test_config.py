@@ -166,6 +166,8 @@ NEEDED = {
     "replay.sharpness": ["replay.capacity=9"],
     "replay.decay": ["replay.capacity=9"],
     "agent.memory": ["agent.sources=memory"],
+    "agent.preload": ["agent.command=echo"],
+    "context.keep_turns": ["context.condense_at=0.5"],
     "reward.gates": ["reward.weights={style = 0.1}"],
     "reward.cap": ["reward.weights={style = 0.2, size = 0.2}"],
     "reward.tokens_target": ["reward.weights={tokens = 0.1}"],

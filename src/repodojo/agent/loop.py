@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 from repodojo.agent import prompts
+from repodojo.agent.condense import Condensing, Conversation
 from repodojo.agent.focus import retrieve
 from repodojo.agent.policy import Act, Actor, Moment
 from repodojo.agent.together import Ready, run_calls
@@ -33,6 +34,7 @@ class AgentLimits:
     system: str = prompts.SYSTEM
     parallel_calls: int = 1
     show_budget: bool = False
+    condensing: Condensing = field(default_factory=Condensing)
 
 
 @dataclass
@@ -64,45 +66,61 @@ async def play(
     """
     start = time.monotonic()
     context = ToolContext(task, sandbox, memo, episode=name[0], group=name[1])
-    ids: list[int] = []
     played = Played()
-    bad_turns = 0
     try:
-        listing = await retrieve(sandbox, task.focus) if limits.context == "focus" else None
-        if listing is not None:
-            context.view = listing.view
-        opening = prompts.messages(task, listing, limits.system, tools.notes(context))
-        observation = chat.prompt(opening, tools.schemas())
-        texts = [message["content"] for message in opening]
-        while True:
-            ids += observation
-            room = min(limits.max_tokens, limits.max_context - len(ids))
-            reason = _limit(limits, len(played.turns), room, time.monotonic() - start, bad_turns)
-            if reason is not None:
-                played.stop_reason = reason
-                break
-            asked = time.monotonic()
-            act = await actor.act(Moment(ids, texts, room))
-            sampling = time.monotonic() - asked
-            ids += act.token_ids
-            context.version = max(act.versions, default=context.version)
-            calls, results, error = await _carry_out(act, tools, context, limits.parallel_calls)
-            played.turns.append(_turn(observation, act, calls, results, error, sampling))
-            if context.submitted:
-                played.stop_reason = "submit"
-                break
-            bad_turns = bad_turns + 1 if error else 0
-            outputs = [result.output for result in results]
-            if limits.show_budget:
-                left = limits.max_turns - len(played.turns)
-                outputs[-1] += f"\n{prompts.budget(len(ids), limits.max_context, left)}"
-            texts += [act.text, "\n".join(outputs)]
-            observation = chat.observation(outputs, stopped=act.stopped)
+        talk = await _begun(context, chat, tools, limits)
+        played.stop_reason = await _converse(talk, actor, tools, context, limits, start)
+        played.turns, played.branches = talk.ended()
+        played.labels = {"condensed": str(len(played.branches))} if played.branches else {}
         played.changes = dict(await sandbox.changes())
     finally:
         actor.close()
     played.seconds = time.monotonic() - start
     return played
+
+
+async def _begun(context: ToolContext, chat: ChatFormat, tools: Toolset, limits: AgentLimits) -> Conversation:
+    """The conversation before its first turn."""
+    task = context.task
+    listing = await retrieve(context.sandbox, task.focus) if limits.context == "focus" else None
+    if listing is not None:
+        context.view = listing.view
+    notes = tools.notes(context)
+
+    def opening(digest: str) -> list[dict[str, str]]:
+        return prompts.messages(task, listing, limits.system, "\n".join(filter(None, (notes, digest))))
+
+    return Conversation(chat, tools.schemas(), opening, limits.condensing)
+
+
+async def _converse(
+    talk: Conversation, actor: Actor, tools: Toolset, context: ToolContext, limits: AgentLimits, start: float
+) -> StopReason:
+    """Turn after turn, until the episode ends; how it did."""
+    bad_turns = 0
+    observation = talk.begin()
+    while True:
+        observation = talk.see(observation)
+        room = min(limits.max_tokens, limits.max_context - len(talk.ids))
+        reason = _limit(limits, talk.taken(), room, time.monotonic() - start, bad_turns)
+        if reason is not None:
+            return reason
+        asked = time.monotonic()
+        act = await actor.act(Moment(talk.ids, talk.texts, room))
+        sampling = time.monotonic() - asked
+        talk.ids += act.token_ids
+        context.version = max(act.versions, default=context.version)
+        calls, results, error = await _carry_out(act, tools, context, limits.parallel_calls)
+        talk.add(_turn(observation, act, calls, results, error, sampling), act)
+        if context.submitted:
+            return "submit"
+        bad_turns = bad_turns + 1 if error else 0
+        outputs = [result.output for result in results]
+        if limits.show_budget:
+            left = limits.max_turns - talk.taken()
+            outputs[-1] += f"\n{prompts.budget(len(talk.ids), limits.max_context, left)}"
+        talk.hear("\n".join(outputs))
+        observation = talk.chat.observation(outputs, stopped=act.stopped)
 
 
 def _limit(limits: AgentLimits, turns: int, room: int, seconds: float, bad_turns: int) -> StopReason | None:

@@ -71,7 +71,7 @@ def load(folder: Path) -> tuple[Attack, ...]:
 
 
 def _deeds(trajectory: Trajectory) -> tuple[list[str], dict[str, str | None]]:
-    calls = [call for turn in trajectory.turns for call in turn.calls if not _looks(call)]
+    calls = [call for turn in trajectory.all_turns() for call in turn.calls if not _looks(call)]
     if calls and all(call.name == "bash" for call in calls):
         return [str(call.arguments["command"]) for call in calls], {}
     return [], dict(trajectory.changes)

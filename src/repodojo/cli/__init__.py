@@ -23,6 +23,7 @@ VERBS = {
     "simulate": ("repodojo.cli.simulate", "simulate", "Say what a pipeline would do, on a virtual clock."),
     "audit": ("repodojo.cli.audit", "audit", "Attack the reward: every known way of being paid for nothing."),
     "pretrain": ("repodojo.cli.pretrain", "pretrain", "Train the small base that ships with the package."),
+    "pretrain-mini": ("repodojo.cli.pretrain_mini", "pretrain_mini", "Train a small base for mini-swe-agent."),
     "monitor": ("repodojo.cli.monitor", "monitor", "Show a run's quarantined episodes, and release them."),
     "report": ("repodojo.cli.report", "report", "Write one HTML file that shows a run."),
     "wiki": ("repodojo.cli.wiki", "wiki", "Write pages about a repository: layout, modules, conventions, tests."),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 
-from repodojo.core.errors import UserError
+from repodojo.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from repodojo.gateway.registry import Bounds
@@ -38,15 +38,24 @@ def serve(
     max_tokens: Annotated[int, typer.Option(help="Sampled tokens a call at most; 0: no bound.", min=0)] = 0,
     requests: Annotated[int, typer.Option(help="Requests in flight at once at most.", min=1)] = 2048,
     seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    engine: Annotated[str, typer.Option(help="What samples: builtin, or a server: vllm, sglang.")] = "builtin",
+    engine_url: Annotated[str, typer.Option(help="Its base URL; MODEL is then the folder of its tokenizer.")] = "",
+    engine_key_file: Annotated[Path | None, typer.Option(help="File with the key of that server.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print address and key as one JSON object.")] = False,
 ) -> None:
     """Serve a model to any OpenAI or Anthropic client, and record the exact tokens of every session.
 
     Example: repodojo serve runs/mine/checkpoints/rl-00040 --record calls.jsonl
+
+    Before a server: repodojo serve FOLDER --engine vllm --engine-url http://127.0.0.1:8001
     """
     from repodojo.gateway.registry import Bounds
 
+    if (engine == "builtin") == bool(engine_url) or (engine == "builtin" and engine_key_file):
+        cause = "--engine vllm or sglang and --engine-url belong together, --engine-key-file with them"
+        raise ConfigError(cause, way_out="give both, or neither")
     key, is_new = _key(key_file)
+    remote = (engine, engine_url, _key(engine_key_file)[0] if engine_key_file else "")
     options = {"max_context": max_context, "max_tokens": max_tokens, "training": train, "seed": seed}
     with Console(stderr=True).status("loading the model") as status:
 
@@ -55,7 +64,8 @@ def serve(
             _tell(url, key if is_new else "", host, json_)
 
         kept = _append(record)
-        asyncio.run(_serve(_folder(model), (host, port), key, kept, options, Bounds(requests=requests), ready))
+        bounds = Bounds(requests=requests)
+        asyncio.run(_serve(_folder(model), remote, (host, port), key, kept, options, bounds, ready))
 
 
 def _append(record: Path | None) -> TextIO:
@@ -98,6 +108,7 @@ def _tell(url: str, key: str, host: str, json_: bool) -> None:
 
 async def _serve(
     folder: Path,
+    remote: tuple[str, str, str],
     address: tuple[str, int],
     key: str,
     kept: TextIO,
@@ -113,11 +124,16 @@ async def _serve(
     from repodojo.inference import checkpoint
     from repodojo.inference.chat import ChatFormat
     from repodojo.inference.engine import Engine
+    from repodojo.inference.remote import RemoteModel
 
-    decoder = checkpoint.load(folder)
-    positions = decoder.architecture.max_positions
+    positions = checkpoint.architecture(folder).max_positions
     context = min(options["max_context"] or positions, positions)
-    engine = Engine(decoder, max_context=context)
+    engine: Engine | RemoteModel
+    if remote[1]:
+        engine = RemoteModel(remote[0], remote[1], key=remote[2])  # type: ignore[arg-type]  # it refuses others
+        engine.model = await engine.named()
+    else:
+        engine = Engine(checkpoint.load(folder), max_context=context)
     terms = Terms(context, training=bool(options["training"]), seed=options["seed"], max_tokens=options["max_tokens"])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

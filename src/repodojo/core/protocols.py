@@ -122,6 +122,14 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Chooser(Protocol):
+    """A model whose engine can hold an answer to one of several texts. What it draws then is not the policy's own
+    distribution, so nothing of it is trained on."""
+
+    async def choose(self, token_ids: Sequence[int], texts: Sequence[str], *, temperature: float, seed: int) -> str: ...
+
+
 class WeightSink(Protocol):
     """Takes new weights: Hugging Face parameter names to tensors (typed loosely, core imports no torch)."""
 

@@ -219,6 +219,10 @@ class Trajectory:
         """All tokens in order, prompt first (length N)."""
         return [i for turn in self.turns for i in (*turn.observation_ids, *turn.action_ids)]
 
+    def all_turns(self) -> tuple[Turn, ...]:
+        """The turns of all branches, then its own: everything that was sampled and run."""
+        return (*(turn for branch in self.branches for turn in branch), *self.turns)
+
     def action_mask(self) -> list[bool]:
         """True where the policy sampled the token (length N)."""
         return [
@@ -240,7 +244,7 @@ class Trajectory:
 
     def ran_tests(self) -> bool:
         """Whether any tests ran during the episode."""
-        return any(result.tests_run for turn in self.turns for result in turn.results)
+        return any(result.tests_run for turn in self.all_turns() for result in turn.results)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from repodojo.gateway.dialects.responses import Responses
 from repodojo.gateway.export import exported
 from repodojo.gateway.limits import Admission, App, read_body
 from repodojo.gateway.registry import Gateway
-from repodojo.gateway.session import Exchange, Session, render
+from repodojo.gateway.rendering import render
+from repodojo.gateway.session import Exchange, Session
 
 DIALECTS: dict[str, Dialect] = {
     "/chat/completions": ChatCompletions(),

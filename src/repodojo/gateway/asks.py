@@ -58,6 +58,7 @@ class Ask:
 
     max_tokens: most sampled tokens (None: as many as the session allows);  temperature, seed: None where not given
     one_call: sampling ends with the first tool call;  logprobs: the answer carries them
+    forced: the tool that must be called ("": any of them; None: none has to be);  calls: whether any may be
     instructed: the first message is this call's own;  store: a later call may go on from here by the answer's id
     """
 
@@ -70,6 +71,8 @@ class Ask:
     stream: bool = False
     seed: int | None = None
     one_call: bool = False
+    forced: str | None = None
+    calls: bool = True
     logprobs: bool = False
     stream_usage: bool = False
     instructed: bool = False

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from repodojo.agent.tools.bash import NOTES, RUNNER
-from repodojo.core.records import ToolCall, ToolResult
+from repodojo.core.records import Task, ToolCall, ToolResult
 from repodojo.gateway.asks import GatewayError
 from repodojo.gateway.dialects.base import Strict
 from repodojo.gateway.session import Session
@@ -46,7 +46,13 @@ async def execute(session: Session, given: Command) -> dict[str, Any]:
     )
     text = done.output.decode("utf-8", "replace")
     error = done.ended if done.ended in NOTES else ""
-    result = ToolResult(text[:KEPT_OUTPUT], error, done.seconds, tests_run=visible)
+    result = ToolResult(text[:KEPT_OUTPUT], error, done.seconds, tests_run=visible or _ends_with_tests(given, task))
     session.ran(ToolCall("bash", {"command": given.command}), result)
     code = done.exit_code if done.exit_code is not None else 124 if done.ended == "timeout" else 137
     return {"output": text, "exit_code": code, "ended": done.ended, "note": NOTES.get(done.ended, "")}
+
+
+def _ends_with_tests(given: Command, task: Task | None) -> bool:
+    """Whether the visible tests run last in the command: `sed ... && repro`."""
+    shown = task.visible_command if task is not None else ""
+    return bool(shown) and given.command.rstrip().endswith((f"&& {shown}", f"; {shown}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -99,6 +100,8 @@ async def serving(gateway: Gateway, host: str = "127.0.0.1", port: int = 0) -> A
             timeout_graceful_shutdown=_GRACE,
         )
         server = _Server(config)
+        gc.collect()
+        gc.freeze()  # torch and transformers leave a million objects, whose collection would hold every answer up
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             ready = asyncio.create_task(server.ready.wait())

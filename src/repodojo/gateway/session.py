@@ -5,16 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import jinja2
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 
 from repodojo.core.errors import OutageError
-from repodojo.core.protocols import Model, Sandbox
+from repodojo.core.protocols import Chooser, Model, SamplingParams, Sandbox
 from repodojo.core.records import Task, ToolCall, ToolResult
+from repodojo.gateway import forcing
 from repodojo.gateway.asks import Ask, Call, Finish, GatewayError, Message, Reply, biasing
+from repodojo.gateway.rendering import render
 from repodojo.gateway.tree import Node, Tree, chained
 from repodojo.gateway.writer import Order, Written, showable, write
 from repodojo.inference.chat import ChatFormat
@@ -42,7 +41,8 @@ class Terms:
 @dataclass(eq=False)
 class Session:
     """`counts`: calls; extended, branched; unmatched (echoed turns that are not what was sampled there); stripped and
-    capped (calls with a parameter left out or lowered); aborted (calls whose client left).
+    capped (calls with a parameter left out or lowered); aborted (calls whose client left); forced and forced_tokens
+    (answers that had to be a tool call, and the tokens that made them one), unforced (those that became none).
 
     outage: the first failure of the engine; an episode that met one has no score
     box, task: where `/box/exec` runs commands (for `box_seconds` at most), and whose visible tests they may be
@@ -72,6 +72,7 @@ class Session:
         """The call, checked and rendered; GatewayError says what is wrong with it, before anything is sampled."""
         if not ask.messages or ask.messages[-1].role == "assistant":
             raise GatewayError("invalid", "the last message must be of the user or a tool", param="messages")
+        forcing.check(ask.forced, ask.tools)
         terms = self.terms
         if terms.max_turns and self._begun >= terms.max_turns:
             self.limit = self.limit or "turns"
@@ -85,6 +86,8 @@ class Session:
             observation = render(self.chat, ask, parent, covered)
         except RecursionError:
             raise GatewayError("invalid", "the messages are nested too deep", param="messages") from None
+        head = forcing.opening(ask)
+        observation += self.chat.encode(head) if head else []
         ids = [*(parent.ids() if parent else ()), *observation]
         room = terms.max_context - len(ids)
         if room <= 0:
@@ -98,7 +101,8 @@ class Session:
         self.counts["unmatched"] += sum(m.role == "assistant" for m in ask.messages[covered:])
         self._begun += 1
         self.used = time.monotonic()
-        return Exchange(self, ask, parent, chain[-1], tuple(observation), ids, min(bounds), warnings, self._begun - 1)
+        number = self._begun - 1
+        return Exchange(self, ask, parent, chain[-1], tuple(observation), ids, min(bounds), warnings, number, head)
 
     def _unbiased(self, ask: Ask) -> list[str]:
         """Warnings for what training leaves out; GatewayError where nobody trains and the engine cannot do it."""
@@ -152,6 +156,7 @@ class Exchange:
     max_tokens: int
     warnings: list[str]
     number: int
+    head: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     reply: Reply | None = None
 
@@ -163,9 +168,12 @@ class Exchange:
         shown = ""
         written = Written()
         try:
-            async for written in write(session.model, session.chat, self._order(lane)):
+            order = self._order(lane)
+            if forcing.chooses(ask):
+                order = await self._choose(order)
+            async for written in write(session.model, session.chat, order):
                 if ask.stream:
-                    safe = showable(written.text, ask.stop, calls=bool(ask.tools))
+                    safe = showable(written.text, ask.stop, calls=self._may_call())
                     if len(safe) > len(shown):
                         yield safe[len(shown) :]
                         shown = safe
@@ -189,6 +197,34 @@ class Exchange:
         assert self.reply is not None
         return self.reply
 
+    def _may_call(self) -> bool:
+        return bool(self.ask.tools) and self.ask.calls
+
+    async def _choose(self, order: Order) -> Order:
+        """The policy names the tool; a name that is none of those offered gives way to one that is, unsampled.
+
+        Where nobody trains, an engine that can choose among names by itself does.
+        """
+        session, ask = self.session, self.ask
+        if isinstance(session.model, Chooser) and not session.terms.training:
+            names = forcing.names(ask.tools)
+            name = await session.model.choose(self.ids, names, temperature=order.temperature, seed=order.seed)
+            return self._named(order, name)
+        most = min(forcing.longest(session.chat, ask), self.max_tokens)
+        params = SamplingParams(order.temperature, most, session.chat.stop_ids)
+        sampled = await session.model.generate(self.ids, params, seed=order.seed, session=order.lane)
+        begun, name = forcing.chosen(session.chat, ask, sampled)
+        return self._named(order, name) if begun is None else replace(order, begun=begun)
+
+    def _named(self, order: Order, name: str) -> Order:
+        """The call of this tool, unsampled up to its arguments."""
+        text = forcing.after_head(name)
+        forced = self.session.chat.encode(text)
+        self.head, self.observation = self.head + text, (*self.observation, *forced)
+        self.ids += forced
+        self.max_tokens = max(1, self.max_tokens - len(forced))
+        return replace(order, ids=self.ids, max_tokens=self.max_tokens, head=self.head)
+
     def _order(self, lane: str) -> Order:
         ask, terms = self.ask, self.session.terms
         temperature = terms.temperature if terms.temperature is not None else ask.temperature
@@ -200,61 +236,41 @@ class Exchange:
             (seed * 1009 + self.number) % (1 << 62),
             lane,
             ask.stop,
-            ask.one_call and bool(ask.tools),
+            ask.one_call and self._may_call(),
             ask.stream,
+            self.head,
         )
 
     def _finish(self, written: Written, lane: str, seconds: float) -> None:
         session, chat = self.session, self.session.chat
-        content, calls, error = split(written.text) if self.ask.tools else (written.text, [], "")
+        content, calls, error = split(written.text) if self._may_call() else (written.text, [], "")
         named = tuple(Call(f"call_{secrets.token_hex(12)}", c.name, c.arguments) for c in calls)
         message = Message("assistant", content, named)
         stopped = bool(written.tokens) and written.tokens[-1] in chat.stop_ids
         node = Node(
-            *(self.id, self.parent, self.observation, written.completion(), message, chat.decode(written.tokens)),
+            *(
+                self.id,
+                self.parent,
+                self.observation,
+                written.completion(),
+                message,
+                self.head + chat.decode(written.tokens),
+            ),
             *(lane, stopped, error, seconds),
         )
         branch = session.tree.add(node, self.chain)
         session.counts.update(calls=1, extended=self.parent is not None, branched=branch)
+        if self.head:
+            session.counts.update(forced=1, forced_tokens=len(chat.encode(self.head)), unforced=not calls)
         finish: Finish = "tool_calls" if named and written.finish == "stop" else written.finish
-        tokens = [(chat.decode([i]), p) for i, p in zip(written.tokens, written.logprobs, strict=True)]
+        tokens: list[tuple[str, float]] = []
+        if self.ask.logprobs:
+            tokens = [(chat.decode([i]), p) for i, p in zip(written.tokens, written.logprobs, strict=True)]
         self.reply = Reply(
             *(self.id, message, finish, len(self.ids), len(written.tokens)),
             cached_tokens=len(self.ids) - len(self.observation),
             stop=written.stop,
-            tokens=tuple(tokens) if self.ask.logprobs else (),
+            tokens=tuple(tokens),
         )
         if session.on_call:
             session.on_call(session, node)
-
-
-def render(chat: ChatFormat, ask: Ask, parent: Node | None, covered: int) -> list[int]:
-    """Tokens of the messages that no earlier call covers, up to where the assistant begins to write."""
-    messages = [_template_form(chat, message) for message in ask.messages[covered:]]
-    try:
-        if parent is None:
-            return chat.prompt(messages, [harmless(chat, tool) for tool in ask.tools])
-        return chat.continuation(messages, stopped=parent.stopped)
-    except (jinja2.TemplateError, TypeError, UnicodeError) as error:
-        raise GatewayError("invalid", f"the chat template refuses these messages: {error}", param="messages") from None
-
-
-def _template_form(chat: ChatFormat, message: Message) -> dict[str, Any]:
-    form: dict[str, Any] = {"role": message.role, "content": chat.harmless(message.content)}
-    if message.calls:
-        form["tool_calls"] = [
-            {"type": "function", "function": {"name": chat.harmless(c.name), "arguments": harmless(chat, c.arguments)}}
-            for c in message.calls
-        ]
-    return form
-
-
-def harmless(chat: ChatFormat, value: Any) -> Any:
-    """JSON of others without control tokens in any of its texts."""
-    if isinstance(value, str):
-        return chat.harmless(value)
-    if isinstance(value, Mapping):
-        return {chat.harmless(str(key)): harmless(chat, item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [harmless(chat, item) for item in value]
-    return value

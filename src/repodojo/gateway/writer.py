@@ -17,7 +17,10 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 @dataclass(frozen=True)
 class Order:
-    """How to sample. `stop` texts end the answer and are not shown; `one_call` ends it after the first tool call."""
+    """How to sample. `stop` texts end the answer and are not shown; `one_call` ends it after the first tool call.
+
+    head: text of forced tokens, which stand at the end of `ids`;  begun: what was sampled after them already
+    """
 
     ids: Sequence[int]
     max_tokens: int
@@ -27,11 +30,13 @@ class Order:
     stop: tuple[str, ...] = ()
     one_call: bool = False
     stream: bool = False
+    head: str = ""
+    begun: Completion | None = None
 
 
 @dataclass
 class Written:
-    """What has been sampled so far; `text` is what the client is shown, without the stop that ended it."""
+    """What has been sampled so far; `text` is what was said, forced tokens included, without the stop that ended it."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -50,6 +55,10 @@ async def write(model: Model, chat: ChatFormat, order: Order) -> AsyncIterator[W
     """The answer as it grows (one object). Tokens after a stop text are dropped: nobody saw them, nothing depends on
     them, and those before keep the probability with which they were drawn."""
     written = Written()
+    if order.begun is not None:
+        written.tokens += order.begun.token_ids
+        written.logprobs += order.begun.logprobs
+        written.versions += order.begun.versions
     in_pieces = order.stream or order.stop or order.one_call
     done = False
     while not done:
@@ -64,7 +73,7 @@ async def write(model: Model, chat: ChatFormat, order: Order) -> AsyncIterator[W
         written.tokens += piece.token_ids
         written.logprobs += piece.logprobs
         written.versions += piece.versions
-        written.text = chat.decode(written.tokens)
+        written.text = order.head + chat.decode(written.tokens)
         if piece.finished == "stop":
             written.finish = "stop"
         done = piece.finished != "length" or len(written.tokens) >= order.max_tokens or not piece.token_ids
@@ -80,7 +89,8 @@ def _ended_by_text(written: Written, chat: ChatFormat, order: Order, before: int
         return False
     at, mark = min(found, key=lambda item: item[0] + len(item[1]))
     end = at + len(mark)
-    keep = next(n for n in range(before, len(written.tokens) + 1) if len(chat.decode(written.tokens[:n])) >= end)
+    said = end - len(order.head)
+    keep = next(n for n in range(before, len(written.tokens) + 1) if len(chat.decode(written.tokens[:n])) >= said)
     for values in (written.tokens, written.logprobs, written.versions):
         del values[keep:]
     if mark in order.stop:

@@ -44,6 +44,7 @@ class PoolSettings:
 
     attacker: pay for exploits of the reward instead of the reward itself
     command: of another agent than the built-in one, which then plays the model's episodes ("": the built-in one)
+    preload: modules that the command's Python loads once, and is forked from
     """
 
     store: str
@@ -62,6 +63,7 @@ class PoolSettings:
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
     prepared_boxes: int = 0
     command: str = ""
+    preload: tuple[str, ...] = ()
 
 
 def seed_of(run_seed: int, *names: object) -> int:

@@ -167,7 +167,9 @@ class Worker:
 
     async def _harness(self, others: contextlib.AsyncExitStack) -> Harness:
         """A gateway to this worker's engine for the agent that is a command; it needs the [serve] extra."""
+        from repodojo.gateway.command import parse
         from repodojo.gateway.harness import Harness
+        from repodojo.gateway.launch import launching
         from repodojo.gateway.registry import Bounds, Gateway
         from repodojo.gateway.server import serving
         from repodojo.gateway.session import Terms
@@ -176,7 +178,8 @@ class Worker:
         bounds = Bounds(sessions=2 * s.concurrency + 16)
         gateway = Gateway(self.engine, self.chat, Terms(s.agent.max_context, training=True), bounds=bounds)
         url = await others.enter_async_context(serving(gateway))
-        return Harness(gateway, url, s.command, s.box.seconds)
+        launcher = await others.enter_async_context(launching(parse(s.command), s.preload))
+        return Harness(gateway, url, launcher, s.box.seconds)
 
     def _receive(self, put: Callable[[tuple[Any, ...]], None]) -> None:
         try:

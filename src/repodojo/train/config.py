@@ -22,6 +22,7 @@ from repodojo.train.recipe_parts import RecipeParts
 from repodojo.train.sections import (
     Agent,
     Attacker,
+    Context,
     Eval,
     Model,
     Monitor,
@@ -47,6 +48,7 @@ class Config(Section):
     model: Model = Model()
     tasks: Tasks = Tasks()
     agent: Agent = Agent()
+    context: Context = Context()
     sandbox: Sandbox = Sandbox()
     reward: Reward = Reward()
     monitor: Monitor = Monitor()
@@ -125,8 +127,10 @@ def _idle_throughout(config: Config, name: str) -> str:
 def _refuse_idle(config: Config, origins: Mapping[str, str]) -> None:
     if "rl" in config.run.stages:
         try:
-            if recipe_of(config).advantage == "gigpo" and config.agent.command:
-                cause = "recipe credits turns, and an agent.command may have branches, whose turns cannot be compared"
+            branching = config.agent.command or config.context.condense_at
+            if recipe_of(config).advantage == "gigpo" and branching:
+                who = "an agent.command" if config.agent.command else "a condensed context"
+                cause = f"recipe credits turns, and {who} may have branches, whose turns cannot be compared"
                 raise ConfigError(cause, way_out="choose a recipe that credits whole episodes")
         except ConfigError as error:
             name = _part_at_fault(error.cause, origins)

@@ -56,6 +56,16 @@ RULES = (
         "agent.command makes its own prompts and runs its own commands",
     ),
     Needs(("sft.*",), lambda c: "sft" in c.run.stages, 'run.stages has no "sft"'),
+    Needs(("context.*",), lambda c: not c.agent.command, "agent.command makes its own prompts"),
+    Needs(
+        ("context.keep_turns",), lambda c: c.context.condense_at > 0, "context.condense_at is 0: nothing is condensed"
+    ),
+    Needs(
+        ("rollout.prefixes",),
+        lambda c: c.context.condense_at == 0,
+        "with context.condense_at the first turns of an episode may have been condensed away",
+    ),
+    Needs(("agent.preload",), lambda c: bool(c.agent.command), "there is no agent.command whose modules they could be"),
     Needs(("rft.*",), lambda c: "rft" in c.run.stages, 'run.stages has no "rft"'),
     Needs(("rl.*", "recipe.*"), lambda c: "rl" in c.run.stages, 'run.stages has no "rl"'),
     Needs(

@@ -80,6 +80,9 @@ class Agent(Section):
     confidence: bool = _at(False, "submit takes the probability that the work is right (see recipe.confidence)")
     context: Literal["none", "focus"] = _at("focus", "what is retrieved into the prompt: nothing, or the focus code")
     command: str = _at("", "command that is the agent, instead of the built-in one (see docs/gateway.md)")
+    preload: Annotated[tuple[str, ...], Strict(False)] = _at(
+        (), "modules that the command's Python loads once; every episode is then a fork of it"
+    )
     sources: Annotated[tuple[Source, ...], Strict(False)] = _at((), "knowledge of the project that the agent gets")
     memory: str = _at("", "file of the notes of agent.sources = memory; empty: memory.db in run.dir")
     observation_chars: int = _at(400, "characters of one tool's output; of longer ones head and tail are kept", ge=40)
@@ -89,6 +92,18 @@ class Agent(Section):
     show_budget: bool = _at(False, "tell the agent after each turn how much context and how many turns are left")
     parallel_calls: int = _at(4, "calls of one turn that may run at the same time where all only look", ge=1)
     memo_tests: bool = _at(True, "reuse the verdict of a test run on identical files")
+
+
+class Context(Section):
+    """What becomes of conversations that grow long (see docs/context.md)."""
+
+    condense_at: float = _at(
+        0.0,
+        "share of agent.max_context from which older turns give way to a digest, in a new branch; 0: never",
+        ge=0,
+        lt=1,
+    )
+    keep_turns: int = _at(2, "newest turns that stay as they are when older ones are condensed", ge=1)
 
 
 class Sandbox(Section):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from repodojo.agent import prompts
+from repodojo.agent.condense import Condensing
 from repodojo.agent.focus import retrieve
 from repodojo.agent.kit import Kit, toolset
 from repodojo.agent.loop import AgentLimits
@@ -99,6 +100,7 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
             system=system(config),
             parallel_calls=agent.parallel_calls,
             show_budget=agent.show_budget,
+            condensing=Condensing(int(config.context.condense_at * agent.max_context), config.context.keep_turns),
         ),
         box=box_limits(config),
         reward=formula(config),
@@ -110,7 +112,8 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
         attacker=config.attacker.enabled,
-        command=_command(agent.command),
+        command=_command(agent.command, agent.preload),
+        preload=agent.preload,
     )
 
 
@@ -130,14 +133,16 @@ def box_limits(config: Config) -> Limits:
     return Limits(seconds=box.seconds, memory_mb=box.memory_mb, processes=box.processes, disk_mb=box.disk_mb)
 
 
-def _command(command: str) -> str:
+def _command(command: str, preload: Sequence[str]) -> str:
     """The command that is the agent, once it is known that it can be run; ConfigError where not."""
     if command:
-        from repodojo.gateway.harness import split
+        from repodojo.gateway.command import parse
 
         if not importlib.util.find_spec("fastapi") or not importlib.util.find_spec("uvicorn"):
             raise ConfigError("agent.command needs fastapi and uvicorn", way_out="pip install 'repodojo[serve]'")
-        split(command)
+        parsed = parse(command)
+        if preload:
+            parsed.python()
     return command
 
 

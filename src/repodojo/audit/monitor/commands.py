@@ -71,7 +71,7 @@ def background(trajectory: Trajectory, task: Task) -> Iterator[str]:
 
 
 def _commands(trajectory: Trajectory) -> Iterator[str]:
-    for turn in trajectory.turns:
+    for turn in trajectory.all_turns():
         for call in turn.calls:
             if call.name == "bash":
                 yield str(call.arguments.get("command", ""))
@@ -79,7 +79,7 @@ def _commands(trajectory: Trajectory) -> Iterator[str]:
 
 def _paths(trajectory: Trajectory) -> Iterator[str]:
     """Paths that tools were given by name."""
-    for turn in trajectory.turns:
+    for turn in trajectory.all_turns():
         for call in turn.calls:
             if call.name != "bash" and (path := str(call.arguments.get("path") or "")):
                 yield path

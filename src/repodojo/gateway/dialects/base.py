@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -86,11 +86,29 @@ def data(value: Mapping[str, Any], event: str = "") -> str:
     return f"{f'event: {event}' + chr(10) if event else ''}data: {json.dumps(value)}\n\n"
 
 
-def tools_for(choice: Any, tools: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The tools that are offered under a tool_choice; what would force a call is refused."""
+class Choice(NamedTuple):
+    """What a tool_choice comes down to: as in `Ask`."""
+
+    forced: str | None
+    calls: bool
+
+
+def chosen(choice: Any) -> Choice:
+    """A tool_choice of any of the APIs; GatewayError where it is none.
+
+    >>> chosen({"type": "function", "function": {"name": "ls"}}), chosen("none")
+    (Choice(forced='ls', calls=True), Choice(forced=None, calls=False))
+    """
     kind = choice.get("type") if isinstance(choice, dict) else choice
     if kind in (None, "auto"):
-        return tools
+        return Choice(None, True)
     if kind == "none":
-        return ()
-    raise GatewayError("invalid", "tool_choice: a call cannot be forced, use auto or none", param="tool_choice")
+        return Choice(None, False)
+    if kind in ("required", "any"):
+        return Choice("", True)
+    if kind in ("function", "tool"):
+        name = choice.get("name") or (choice.get("function") or {}).get("name")
+        if isinstance(name, str):
+            return Choice(name, True)
+    cause = "tool_choice: neither auto, none, required (any), nor a tool's name"
+    raise GatewayError("invalid", cause, param="tool_choice")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from repodojo.gateway.asks import NEUTRAL, Ask, Call, GatewayError, Message, Reply, Role
-from repodojo.gateway.dialects.base import Loose, Strict, Text, arguments, compact, data, plain, read, tools_for
+from repodojo.gateway.dialects.base import Loose, Strict, Text, arguments, chosen, compact, data, plain, read
 from repodojo.gateway.session import Exchange, Session
 
 FINISH = {"stop": "stop", "stop_sequence": "stop", "tool_calls": "tool_calls", "length": "length"}
@@ -101,16 +101,19 @@ class ChatCompletions:
         stop = (given.stop,) if isinstance(given.stop, str) else tuple(given.stop or ())
         if len(stop) > 4 or "" in stop:
             raise GatewayError("invalid", "stop: up to four texts, none of them empty", param="stop")
+        choice = chosen(given.tool_choice)
         return Ask(
             messages=tuple(_message(m) for m in given.messages),
-            tools=tools_for(given.tool_choice, [tool.model_dump(exclude_none=True) for tool in given.tools or ()]),
+            tools=[tool.model_dump(exclude_none=True) for tool in given.tools or ()],
             model=given.model,
             max_tokens=given.max_completion_tokens or given.max_tokens,
             temperature=given.temperature,
             stop=stop,
             stream=bool(given.stream),
             seed=given.seed,
-            one_call=given.parallel_tool_calls is False,
+            one_call=given.parallel_tool_calls is False or bool(choice.forced),
+            forced=choice.forced,
+            calls=choice.calls,
             logprobs=bool(given.logprobs),
             stream_usage=bool(given.stream_options and given.stream_options.include_usage),
             biased={name: getattr(given, name) for name in NEUTRAL},
@@ -124,7 +127,7 @@ class ChatCompletions:
             "index": 0,
             "message": {**message, "tool_calls": calls} if calls else message,
             "logprobs": _logprobs(reply) if exchange.ask.logprobs else None,
-            "finish_reason": FINISH[reply.finish],
+            "finish_reason": _finish(exchange, reply),
         }
         return {**_head(exchange, "chat.completion"), "choices": [choice], "usage": usage(reply)}
 
@@ -143,7 +146,7 @@ class ChatCompletions:
         assert reply is not None
         for index, call in enumerate(reply.message.calls):
             yield chunk({"tool_calls": [{"index": index, **_call(call)}]})
-        yield chunk({}, FINISH[reply.finish], _logprobs(reply) if exchange.ask.logprobs else None)
+        yield chunk({}, _finish(exchange, reply), _logprobs(reply) if exchange.ask.logprobs else None)
         if exchange.ask.stream_usage:
             yield data({**head, "choices": [], "usage": usage(reply)})
         yield "data: [DONE]\n\n"
@@ -161,6 +164,11 @@ def usage(reply: Reply) -> dict[str, Any]:
         "total_tokens": reply.prompt_tokens + reply.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
     }
+
+
+def _finish(exchange: Exchange, reply: Reply) -> str:
+    """As this API ends: by "stop" where the client named the tool, for it knows then that a call comes."""
+    return "stop" if exchange.ask.forced and reply.finish == "tool_calls" else FINISH[reply.finish]
 
 
 def _message(given: _Message) -> Message:

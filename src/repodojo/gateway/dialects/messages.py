@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from repodojo.gateway.asks import Ask, Call, GatewayError, Message, Reply
-from repodojo.gateway.dialects.base import Loose, Strict, Text, TextPart, compact, data, plain, read, tools_for
+from repodojo.gateway.dialects.base import Loose, Strict, Text, TextPart, chosen, compact, data, plain, read
 from repodojo.gateway.session import Exchange, Session
 
 FINISH = {"stop": "end_turn", "stop_sequence": "stop_sequence", "tool_calls": "tool_use", "length": "max_tokens"}
@@ -90,6 +90,7 @@ class AnthropicMessages:
         given = read(_Body, body)
         if "" in (given.stop_sequences or ()):
             raise GatewayError("invalid", "stop_sequences: none may be empty", param="stop_sequences")
+        choice = chosen(given.tool_choice)
         return Ask(
             messages=_messages(given),
             tools=_tools(given),
@@ -98,7 +99,9 @@ class AnthropicMessages:
             temperature=given.temperature,
             stop=tuple(given.stop_sequences or ()),
             stream=given.stream,
-            one_call=bool((given.tool_choice or {}).get("disable_parallel_tool_use")),
+            one_call=bool((given.tool_choice or {}).get("disable_parallel_tool_use")) or bool(choice.forced),
+            forced=choice.forced,
+            calls=choice.calls,
             biased={"top_p": given.top_p, "top_k": given.top_k},
         )
 
@@ -161,14 +164,13 @@ def _split(message: _Message) -> list[Message]:
 
 
 def _tools(given: _Count) -> Sequence[dict[str, Any]]:
-    tools = [
+    return [
         {
             "type": "function",
             "function": {"name": t.name, "description": t.description or "", "parameters": t.input_schema},
         }
         for t in given.tools or ()
     ]
-    return [dict(tool) for tool in tools_for(given.tool_choice, tools)]
 
 
 def _use(call: Call) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from repodojo.gateway.asks import Ask, Call, GatewayError, Message, Reply, Role
-from repodojo.gateway.dialects.base import Loose, Strict, TextPart, arguments, compact, data, plain, read, tools_for
+from repodojo.gateway.dialects.base import Loose, Strict, TextPart, arguments, chosen, compact, data, plain, read
 from repodojo.gateway.dialects.chat import ChatCompletions
 from repodojo.gateway.session import Exchange, Session
 
@@ -109,14 +109,17 @@ class Responses:
             {"type": "function", "function": t.model_dump(exclude_none=True, exclude={"type"})}
             for t in given.tools or ()
         ]
+        choice = chosen(given.tool_choice)
         return Ask(
             messages=(*head, *earlier, *said),
-            tools=tools_for(given.tool_choice, tools),
+            tools=tools,
             model=given.model,
             max_tokens=given.max_output_tokens,
             temperature=given.temperature,
             stream=bool(given.stream),
-            one_call=given.parallel_tool_calls is False,
+            one_call=given.parallel_tool_calls is False or bool(choice.forced),
+            forced=choice.forced,
+            calls=choice.calls,
             instructed=bool(head),
             store=given.store is not False,
             biased={"top_p": given.top_p},
@@ -183,10 +186,16 @@ class Responses:
             "model": exchange.ask.model,
             "output": output,
             "parallel_tool_calls": not exchange.ask.one_call,
-            "tool_choice": "auto",
+            "tool_choice": _choice(exchange.ask),
             "tools": tools,
             "usage": _usage(reply) if reply else None,
         }
+
+
+def _choice(ask: Ask) -> str | dict[str, str]:
+    if ask.forced:
+        return {"type": "function", "name": ask.forced}
+    return "required" if ask.forced is not None else "auto" if ask.calls else "none"
 
 
 def _messages(items: Sequence[_Message | _FunctionCall | _Output | _Reasoning]) -> list[Message]:

@@ -16,7 +16,7 @@ from repodojo.rewards.process.work import Work
 
 async def score(work: Work) -> float:
     """1 where no command was wrong."""
-    turns = work.trajectory.turns if work.trajectory else ()
+    turns = work.trajectory.all_turns() if work.trajectory else ()
     by_line = {(found.shell, found.text.strip()): found for found in issued(turns, work.task.environment.os)}
     right = [found.verdict().right for found in by_line.values()]
     return sum(right) / len(right) if right else 1.0

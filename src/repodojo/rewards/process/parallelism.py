@@ -21,7 +21,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{3,}")
 
 async def score(work: Work) -> float:
     """0 where every look was a turn of its own, 1 where all were made at once and all were used."""
-    turns = work.trajectory.turns if work.trajectory else ()
+    turns = work.trajectory.all_turns() if work.trajectory else ()
     looks = sum(_looks(call) for turn in turns for call in turn.calls)
     return saved(turns, work.task.instruction) / (looks - 1) if looks > 1 else 0.0
 

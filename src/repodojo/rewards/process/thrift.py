@@ -14,11 +14,11 @@ from repodojo.rewards.process.work import Work
 
 async def tool_errors(work: Work) -> float:
     """1 where no call failed."""
-    results = [result for turn in (work.trajectory.turns if work.trajectory else ()) for result in turn.results]
+    results = [result for turn in (work.trajectory.all_turns() if work.trajectory else ()) for result in turn.results]
     return 1.0 - sum(bool(result.error) for result in results) / len(results) if results else 1.0
 
 
 async def tokens(work: Work) -> float:
     """1 up to the target, then falling as its inverse."""
-    sampled = sum(len(turn.action_ids) for turn in (work.trajectory.turns if work.trajectory else ()))
+    sampled = sum(len(turn.action_ids) for turn in (work.trajectory.all_turns() if work.trajectory else ()))
     return min(1.0, work.tokens_target / sampled) if sampled else 1.0

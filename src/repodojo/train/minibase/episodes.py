@@ -1,0 +1,141 @@
+"""Episodes on one file in memory, in mini-swe-agent's words: the explorer's for pretraining, the base's for its gate.
+
+The file is sound and test runs answer at random, so nothing says what mends anything. `Room` carries out the commands
+that the explorer writes, as bash would (tests hold them against each other), and refuses all others: nothing that a
+model writes runs on this machine.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from repodojo.inference.chat import ChatFormat
+from repodojo.tasks.instruction import instruction
+from repodojo.train.minibase import explorer as own
+from repodojo.train.minibase.prompts import SUBMIT, Prompts, machine_of
+from repodojo.train.pretrain.corpus import Function
+from repodojo.train.pretrain.transcripts import failing_report, varied
+
+_ACTION = re.compile(r"```mswea_bash_command\s*\n(.*?)\n```", re.DOTALL)  # as mini-swe-agent reads it
+_SHOW = re.compile(rf"cp (\S+){re.escape(own.SHOW)}(\w+)\('")
+_TRY = re.compile(rf"sed '(\d+)s\|([^|]*)\|([^|]*)\|' {re.escape(own.COPY)} > (\S+) && repro")
+_WRITTEN = re.compile(r"\\([\[*^$])")
+
+
+@dataclass
+class Room:
+    """One file, its copy, and what test runs print. tried, changed: edits asked for, and those that changed a line."""
+
+    path: str
+    lines: list[str]
+    failing: str
+    rng: random.Random
+    tried: int = 0
+    changed: int = 0
+
+    def run(self, command: str) -> tuple[str, int]:
+        """Output and exit code; ("", 127) for what is none of the explorer's commands."""
+        if (shown := _SHOW.fullmatch(command)) and shown[1] == self.path:
+            return self.show(shown[2])
+        if (asked := _TRY.fullmatch(command)) and asked[4] == self.path:
+            self.tried += 1
+            before = self.lines[int(asked[1]) - 1] if 0 < int(asked[1]) <= len(self.lines) else ""
+            old = _WRITTEN.sub(r"\1", asked[2])
+            after = before.replace(old, asked[3].replace("\\&", "&"), 1) if old else before
+            self.changed += after != before
+            green = self.rng.random() < 0.2
+            text = f"{self.rng.choice((1, 1, 1, 2, 3))} passed" if green else varied(self.failing, self.rng)
+            return f"{text}\n", 0 if green else 1
+        return "", 127
+
+    def show(self, name: str) -> tuple[str, int]:
+        """The listing of the definition `name`, as `explorer.SHOW` prints it."""
+        kept: list[str] = []
+        inside = False
+        for number, line in enumerate(self.lines, 1):
+            text = f"{number}s|{line}"
+            if not line or re.search('""".*"""', text):
+                continue
+            if '"""' in text:
+                inside = not inside
+            elif not inside:
+                kept.append(text)
+        at = next((i for i, text in enumerate(kept) if f"def {name}(" in text), None)
+        if at is None:
+            return "", 1
+        return "".join(f"{text}\n" for text in kept[at : at + own.LINES + 1]), 0
+
+
+@dataclass
+class Spoken:
+    """An episode: each turn's observation and answer, as tokens; formed: answers that hold one known command."""
+
+    turns: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    formed: int = 0
+    submitted: bool = False
+    room: Room | None = None
+
+    def tokens(self) -> int:
+        return sum(len(seen) + len(said) for seen, said in self.turns)
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function as an issue in mini-swe-agent's prompt, and the room that it stands in."""
+
+    opening: list[dict[str, str]]
+    room: Room
+    name: str
+
+
+def exercise(function: Function, after: Function, prompts: Prompts, rng: random.Random) -> Exercise:
+    """`after` follows the function in its file, as some other code does in every file."""
+    indent = "    " if "." in function.name else ""
+    lines = [f"{indent}{line}" if line else "" for text in (function.code, after.code) for line in text.split("\n")]
+    failing = failing_report(function, rng)
+    task = instruction(function.path, function.name, failing)
+    report = task.split("\n", 1)[1].rsplit("\n", 2)[0]
+    room = Room(function.path, [""] * rng.randrange(900) + lines, report, rng)
+    name = function.name.rsplit(".", 1)[-1]
+    return Exercise(prompts.opening(task.rstrip() + "\n", machine_of(rng)), room, name)
+
+
+Answer = Callable[[list[int], str], Awaitable[list[int]]]
+"""The next answer's tokens, from all tokens so far and the last observation."""
+
+
+async def speak(
+    given: Exercise, prompts: Prompts, chat: ChatFormat, answer: Answer, *, turns: int, context: int
+) -> Spoken:
+    """Play one episode, token for token as the gateway would have it."""
+    spoken = Spoken(room=given.room)
+    seen, heard = chat.prompt(given.opening, ()), ""
+    ids: list[int] = []
+    while len(spoken.turns) < turns and len(ids) + len(seen) < context:
+        ids += seen
+        said = await answer(ids, heard)
+        ids += said
+        spoken.turns.append((seen, said))
+        commands = [command.strip() for command in _ACTION.findall(chat.decode(said))]
+        if commands == [SUBMIT]:
+            spoken.formed, spoken.submitted = spoken.formed + 1, True
+            break
+        output, code = given.room.run(commands[0]) if len(commands) == 1 else ("", 127)
+        spoken.formed += code != 127
+        heard = prompts.observed(output, code)
+        message = {"role": "user", "content": chat.harmless(heard)}
+        seen = chat.continuation([message], stopped=bool(said) and said[-1] in chat.stop_ids)
+    return spoken
+
+
+def explorer_answers(given: Exercise, chat: ChatFormat, rng: random.Random) -> Answer:
+    """The explorer as an `Answer`."""
+    script = own.Explorer(given.room.path, given.name, rng)
+
+    async def answer(_ids: list[int], heard: str) -> list[int]:
+        return [*chat.encode(script.act(heard)), chat.stop_ids[0]]
+
+    return answer
