@@ -98,5 +98,5 @@ def digest(*parts: str | bytes) -> str:
 @functools.cache
 def _code() -> str:
     root = Path(repodojo.__file__).parent
-    files = sorted(path for name in JUDGING for path in (root / name).rglob("*") if path.suffix in (".py", ".c"))
+    files = sorted(path for name in JUDGING for path in (root / name).rglob("*") if path.suffix in (".py", ".c", ".h"))
     return digest(*(part for path in files for part in (path.relative_to(root).as_posix(), path.read_bytes())))
