@@ -138,10 +138,8 @@ def _become_box(
         uid, gid = os.geteuid(), os.getegid()
         syscalls.unshare(keeper.NAMESPACES)
         syscalls.map_user(skeleton.INNER_UID, uid, gid)
-        if pid := os.fork():
-            report.tell(pid)
+        if report.fork():
             os._exit(0)
-        os.close(report.end)
         program = os.open(skeleton.INIT, os.O_RDONLY | os.O_CLOEXEC) if native else -1
         upper = boxroot.build(boxroot.Layout(**wanted["layout"], shared=shared))
         syscalls.loopback_up()
