@@ -88,6 +88,8 @@ class LocalFactory:
                 f"this machine offers no isolation: {self.level.reason}",
                 way_out="mend that, or allow unisolated boxes if you trust the code that will run",
             )
+        if self._init == "c":
+            raise ConfigError("an unisolated box has no init", way_out="leave sandbox.init to auto")
         return False
 
     async def _plain(self, spec: BoxSpec) -> PlainSandbox:
