@@ -44,7 +44,7 @@ class Born:
         return Report(self._in, number)
 
     def read(self) -> None:
-        """Take in what has been told. To be called before reaping: the dead are forgotten, not told of again."""
+        """Take in what has been told."""
         while True:
             try:
                 data = os.read(self._out, _LINE.size * 256)
@@ -54,7 +54,8 @@ class Born:
                 self._pids[number], self._numbers[pid] = pid, number
 
     def forget(self, pid: int) -> None:
-        """A child has been reaped."""
+        """A child has been reaped. Its pid was told before it did anything, so it is known by now, and never again."""
+        self.read()
         number = self._numbers.pop(pid, None)
         if number is not None:
             del self._pids[number]

@@ -113,13 +113,14 @@ def _serve(control: socket.socket, plan: skeleton.Plan, preloaded: frozenset[str
             control.close()
             if header["op"] == "enter":
                 _become_keeper(handles[0], pid, header["limits"], preloaded)
-            _become_box(*handles, born.report_of(header["number"]), shared, preloaded, native=bool(plan.init))
+            report = born.report_of(header["number"])
+            _become_box(handles[0], handles[1], report, shared, preloaded, native=bool(plan.init))
         for handle in handles:
             os.close(handle)
 
 
 def _reap(born: pids.Born) -> None:
-    born.read()
+    born.read()  # else the pipe would fill
     try:
         while pid := os.waitpid(-1, os.WNOHANG)[0]:
             born.forget(pid)
