@@ -55,6 +55,10 @@ def test_without_a_compiler_or_a_private_folder_there_is_none(tmp_path: Path, mo
     (tmp_path / "repodojo" / "native").chmod(0o777)
     with pytest.raises(OSError, match="by others" if COMPILER else "no compiler"):
         make()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", _homeless)
+    with pytest.raises(OSError, match="no home" if COMPILER else "no compiler"):
+        make()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="no compiler"):
         make()
@@ -133,6 +137,10 @@ def test_long_messages_go_by_a_memory_file() -> None:
         assert wire.contents(handles[0], 100_000) == talk.command(header)
         for each in (handle, *handles):
             os.close(each)
+
+
+def _homeless() -> Path:
+    raise RuntimeError("no home")
 
 
 def _below() -> set[int]:

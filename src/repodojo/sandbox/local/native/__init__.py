@@ -62,7 +62,10 @@ def _digest(compiler: str) -> str:
 
 def _cache() -> Path:
     """A folder that only this user writes: what lies in it is executed."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # a user without a home
+        raise OSError(str(error)) from None
     folder = root / "repodojo" / "native"
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     status = folder.stat()
