@@ -30,6 +30,7 @@ from repodojo.agent.scripted.scripts import SUBMIT, RandomEdit, TestedSearch
 from repodojo.agent.tools import default_tools
 from repodojo.algorithms.advantages import ADVANTAGES
 from repodojo.cli.progress import Bars
+from repodojo.core.digest import fingerprint
 from repodojo.core.errors import RepodojoError
 from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Group, Score, Task, Trajectory
@@ -58,17 +59,25 @@ LIMITS = AgentLimits(max_turns=5, max_tokens=512, max_context=4096, max_seconds=
 class WeakReward:
     """1 where the task's own command ends well in a box with everything the agent left, tests and runner included.
 
-    `parts["sound"]` is what the real reward says: for the curve only.
+    `parts["sound"]` is what the real reward says: for the curve only. The same changes are not run twice.
     """
 
     def __init__(self, boxes: SandboxFactory) -> None:
         self.boxes, self.sound = boxes, TestReward(boxes)
+        self.known: dict[tuple[str, str], Score] = {}
 
     async def score(self, task: Task, changes: Mapping[str, bytes | None], trajectory: Trajectory | None) -> Score:
         """A real outage of the real reward is an outage here too."""
-        sound = await self.sound.score(task, changes, trajectory)
-        if sound.value is None:
-            return sound
+        key = (task.id, fingerprint(changes))
+        if key not in self.known:
+            sound = await self.sound.score(task, changes, trajectory)
+            if sound.value is None:
+                return sound
+            self.known[key] = Score(await self.believed(task, changes), parts={"sound": sound.value})
+        return self.known[key]
+
+    async def believed(self, task: Task, changes: Mapping[str, bytes | None]) -> float:
+        """What the command says."""
         box = await self.boxes.create(task.environment)
         try:
             for path, data in changes.items():
@@ -76,7 +85,7 @@ class WeakReward:
             result = await box.exec(("bash", "-c", task.visible_command), seconds=20.0)
         finally:
             await box.close()
-        return Score(float(result.exit_code == 0), parts={"sound": sound.value})
+        return float(result.exit_code == 0)
 
 
 def cheat(command: str) -> ScriptMaker:
@@ -128,7 +137,7 @@ class Policy:
 
 
 class School:
-    """Where the episodes of one run are played."""
+    """Where the episodes of both runs are played."""
 
     def __init__(self, store: Path, model: Path, *, allow_unisolated: bool) -> None:
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
@@ -149,27 +158,23 @@ class School:
             return await run_order(order, task, ScriptedPolicy(way, WAYS[way], self.chat), self.stage)
 
 
-async def train(run: RunDir, options: argparse.Namespace, bars: Bars) -> list[dict[str, float]]:
+async def train(run: RunDir, school: School, options: argparse.Namespace, bars: Bars) -> list[dict[str, float]]:
     """One run; its metrics by step."""
-    school = School(Path(run.config.tasks.store), options.model, allow_unisolated=options.allow_unisolated)
     guard, policy, lines = Guard(run, list(school.tasks.values())), Policy(), []
     rng = random.Random(options.seed)
     bars.phase(run.path.name, options.steps)
-    try:
-        for step in range(options.steps):
-            tasks = rng.sample(sorted(school.tasks), min(options.tasks, len(school.tasks)))
-            names = [(school.tasks[i], f"rl/{step}/{k}") for k, i in enumerate(tasks)]
-            played = await asyncio.gather(*(school.group(t, name, policy, options.seed) for t, name in names))
-            screened = [guard.screen_group(group) for group in played]
-            seen, groups = guard.judge([t for group in screened for t in group.trajectories], screened)
-            policy.learn(groups)
-            lines.append({**measured(seen), **guard.metrics(seen)})
-            run.add(seen, stage="rl", step=step)
-            run.log("rl", step, lines[-1])
-            run.commit(RunState("rl", step + 1, done=step + 1 == options.steps))
-            bars.advance(1, f"mended {lines[-1]['solve_rate']:.0%}")
-    finally:
-        await school.boxes.close()
+    for step in range(options.steps):
+        tasks = rng.sample(sorted(school.tasks), min(options.tasks, len(school.tasks)))
+        names = [(school.tasks[i], f"rl/{step}/{k}") for k, i in enumerate(tasks)]
+        played = await asyncio.gather(*(school.group(t, name, policy, options.seed) for t, name in names))
+        screened = [guard.screen_group(group) for group in played]
+        seen, groups = guard.judge([t for group in screened for t in group.trajectories], screened)
+        policy.learn(groups)
+        lines.append({**measured(seen), **guard.metrics(seen)})
+        run.add(seen, stage="rl", step=step)
+        run.log("rl", step, lines[-1])
+        run.commit(RunState("rl", step + 1, done=step + 1 == options.steps))
+        bars.advance(1, f"mended {lines[-1]['solve_rate']:.0%}")
     return lines
 
 
@@ -194,17 +199,21 @@ def draw(runs: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
     path.write_text(panels(shown, title="paid, mended in truth, and cheating, by step"), encoding="utf-8")
 
 
-def both(options: argparse.Namespace, store: Path) -> None:
+async def both(options: argparse.Namespace, store: Path) -> None:
     """The run that is only reported on, the run that is watched, and the picture."""
     runs: dict[str, list[dict[str, float]]] = {}
-    with Bars() as bars:
-        for name, withhold in (("reported", False), ("watched", True)):
-            settings = {"tasks.store": str(store), "model.path": str(options.model), "run.stages": ["rl"]}
-            given = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-            given += [f"monitor.withhold={json.dumps(withhold)}", f"run.seed={options.seed}"]
-            config = load(None, given)
-            with RunDir.create(options.out / name, config, {"command": "python examples/weak_reward.py"}) as run:
-                runs[name] = asyncio.run(train(run, options, bars))
+    school = School(store, options.model, allow_unisolated=options.allow_unisolated)
+    try:
+        with Bars() as bars:
+            for name, withhold in (("reported", False), ("watched", True)):
+                settings = {"tasks.store": str(store), "model.path": str(options.model), "run.stages": ["rl"]}
+                given = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+                given += [f"monitor.withhold={json.dumps(withhold)}", f"run.seed={options.seed}"]
+                config = load(None, given)
+                with RunDir.create(options.out / name, config, {"command": "python examples/weak_reward.py"}) as run:
+                    runs[name] = await train(run, school, options, bars)
+    finally:
+        await school.boxes.close()
     titles = {"reported": "monitor only reports", "watched": "monitor withholds"}
     draw({titles[name]: lines for name, lines in runs.items()}, options.out / "curve.svg")
     for name, lines in runs.items():
@@ -242,10 +251,10 @@ def main() -> None:
     try:
         options.model = options.model or base_path()
         if options.store is not None:
-            both(options, options.store)
+            asyncio.run(both(options, options.store))
             return
         with tempfile.TemporaryDirectory() as folder:
-            both(options, default_store(Path(folder) / "tasks"))
+            asyncio.run(both(options, default_store(Path(folder) / "tasks")))
     except RepodojoError as error:
         raise SystemExit(f"error: {error}") from None
 

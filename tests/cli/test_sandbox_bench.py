@@ -17,7 +17,11 @@ def test_ours_alone_tells_each_part_of_a_boxs_life(capsys: pytest.CaptureFixture
         main(["bench", "sandbox", "--quick", "--boxes", "4", "--alone", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert end.value.code == 0 and found["boxes"] == 4 and "ratio" not in found
-    assert all(found[f"{kind}_ms"] > 0 for kind in ("create", "exec", "exec_python", "reset", "destroy"))
+    kinds = ("create", "exec", "exec_python", "reset", "destroy", "server", "write_first", "write", "warm")
+    assert all(found[f"{kind}_ms"] > 0 for kind in kinds)
+    if found["init"] == "c":
+        assert all(found[f"python_{kind}_ms"] > 0 for kind in kinds)
+        assert 0 < found["pss_kb"] < found["python_pss_kb"]
 
 
 def test_options_of_the_sandbox_do_nothing_elsewhere_and_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,8 @@ from repodojo.rewards.agree import agree
 from repodojo.rewards.examples import as_expected, without_answers
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.plain import forbidden
-from repodojo.rewards.variants import variants
+from repodojo.rewards.variants import variants, wilder
+from repodojo.rewards.witness import unseen
 from repodojo.tasks.store import TaskStore
 
 SUMS = "tiny/sums.py"
@@ -228,6 +229,34 @@ def test_variants_are_new_of_the_same_kinds_and_always_the_same() -> None:
     found = variants(calls, 20, "seed")
     assert len(found) > 10 and found == variants(calls, 20, "seed") != variants(calls, 20, "other")
     assert all([tree[0] for tree in call[0][1]] == ["i", "s"] and call not in calls for call in found)
+
+
+def test_one_letter_has_neighbours_and_nothing_at_all_becomes_something() -> None:
+    found = variants([[["l", [["s", "b"]]], ["d", []]]], 30, "seed")
+    letters = {call[0][1][0][1] for call in found}
+    assert len([text for text in letters if len(text) == 1]) > 5
+    assert variants([[["l", [["s", ""]]], ["d", []]]], 5, "seed")
+
+
+def test_wilder_calls_differ_from_all_that_were_seen_in_one_argument() -> None:
+    calls = [[["l", [["i", 3], ["s", "abc"]]], ["d", []]]]
+    found = wilder(calls, 30, "seed")
+    assert found == wilder(calls, 30, "seed") != wilder(calls, 30, "other") and len(found) == 30
+    kinds = {tree[0] for call in found for tree in call[0][1]}
+    assert kinds >= {"i", "s", "f", "b", "n", "l", "d"} and not any(call in calls for call in found)
+    assert {len(call[0][1]) for call in found} >= {2, 3}
+
+
+async def test_where_nothing_like_the_tests_calls_tells_other_kinds_do(
+    reward: TestReward, crafted: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what answers the tests' calls by heart could not be told from a repair."""
+    task = crafted.get("t-mean")
+    text = MODULE.replace("    total = 0\n", "    return {(1, 2, 6): 3.0}.get(tuple(values), 0)\n    total = 0\n")
+    monkeypatch.setattr("repodojo.rewards.witness.variants", lambda calls, count, seed: [])
+    score = await reward.score(replace(task, id="t-mean-alone"), {SUMS: text.encode()}, None)
+    assert (score.value, score.parts["claimed"]) == (0.0, 1.0) and score.parts["witness"] < 1
+    assert any(unseen(case) for case in reward.witness.remembered(replace(task, id="t-mean-alone")))
 
 
 def test_what_forges_results_is_named_and_what_was_there_is_not() -> None:

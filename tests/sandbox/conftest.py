@@ -12,6 +12,8 @@ from sandbox_samples import ENVIRONMENT, LIMITS, MODULE
 from repodojo.core.protocols import Sandbox
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.sandbox.level import probe
+from repodojo.sandbox.local import native
+from repodojo.sandbox.local.native import Init
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +32,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def shared_factory(store: Path) -> Iterator[LocalFactory]:
+@pytest.fixture(scope="module", params=["python", "c"])
+def init(request: pytest.FixtureRequest) -> Init:
+    """What boxes have as pid 1: all that is tested holds for both."""
     if not probe().isolated:
         pytest.skip(f"no namespaces here: {probe().reason}")
-    factory = LocalFactory(store, limits=LIMITS, lazy=False)
+    if request.param == "c":
+        try:
+            native.program()
+        except OSError as error:
+            pytest.skip(str(error))
+    chosen: Init = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def shared_factory(store: Path, init: Init) -> Iterator[LocalFactory]:
+    factory = LocalFactory(store, limits=LIMITS, lazy=False, init=init)
     yield factory
     asyncio.run(factory.close())
 

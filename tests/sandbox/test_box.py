@@ -42,6 +42,32 @@ async def test_exit_codes_stdin_and_missing_commands(box: Sandbox) -> None:
     assert (await sh(box, "kill -9 $$")).ended == "killed"
 
 
+@pytest.mark.parametrize("word", ["a\0b", "\ud800"])
+async def test_what_no_command_can_hold_is_the_agents_failure_and_ends_no_box(
+    box: Sandbox, plain: Sandbox, word: str
+) -> None:
+    for each in (box, plain):
+        assert (await each.exec(["echo", word])).exit_code == 126
+        assert (await each.exec(["echo", word], warm=True)).exit_code == 126
+        with pytest.raises(OSError, match="cannot hold"):
+            await each.read(word)
+        assert (await each.exec(["echo", "alive"])).output == b"alive\n"
+
+
+async def test_commands_that_are_long_or_cannot_start(box: Sandbox) -> None:
+    assert (await box.exec(["wc", "-c", "--", *["x"] * 0], stdin=b"")).output == b"0\n"
+    long = "x" * 100_000  # too long for a packet between host and box
+    assert (await box.exec(["bash", "-c", 'printf %s "$1" | wc -c', "-", long])).output == b"100000\n"
+    assert (await box.exec(["true", *["x" * 100_000] * 40])).exit_code == 126
+    assert (await box.exec(["env"], env={"LONG": long})).output.count(b"x") > 90_000
+    await box.exec(["bash", "-c", "printf 'echo $0' > plain; chmod +x plain; printf '#!/none\n' > odd; chmod +x odd"])
+    for argv, code in ((["./plain"], 126), (["./odd"], 127), (["./README"], 127), (["./pkg"], 127), (["/"], 127)):
+        done = await box.exec(argv)
+        assert (done.exit_code, done.output.startswith(argv[0].encode())) == (code, True), done
+    assert (await box.exec(["true"], cwd="none")).exit_code == 127
+    assert (await box.exec(["true"], cwd="README")).exit_code == 126
+
+
 async def test_the_ends_of_commands_are_told_apart(box: Sandbox) -> None:
     slow = await sh(box, "echo begun; sleep 30", seconds=0.3)
     assert (slow.ended, slow.exit_code, slow.output) == ("timeout", None, b"begun\n")

@@ -16,8 +16,8 @@ from sandbox_samples import ENVIRONMENT, LIMITS
 from repodojo.core.errors import SandboxError
 from repodojo.core.protocols import Sandbox
 from repodojo.sandbox.factory import LocalFactory
-from repodojo.sandbox.level import probe
 from repodojo.sandbox.local import seccomp
+from repodojo.sandbox.local.native import Init
 
 
 async def python(box: Sandbox, code: str) -> str:
@@ -141,10 +141,8 @@ async def test_init_cannot_be_starved_by_a_job(box: Sandbox) -> None:
     assert (await box.exec(["echo", "alive"])).output == b"alive\n"
 
 
-async def test_death_of_the_fork_server_is_an_outage_after_which_new_boxes_are_made(store: Path) -> None:
-    if not probe().isolated:
-        pytest.skip("no namespaces here")
-    factory = LocalFactory(store, limits=LIMITS, lazy=False)
+async def test_death_of_the_fork_server_is_an_outage_after_which_new_boxes_are_made(store: Path, init: Init) -> None:
+    factory = LocalFactory(store, limits=LIMITS, lazy=False, init=init)
     box = await factory.create(ENVIRONMENT)
     assert factory._zygote is not None
     os.kill(factory._zygote.pid, 9)
@@ -156,9 +154,7 @@ async def test_death_of_the_fork_server_is_an_outage_after_which_new_boxes_are_m
     await factory.close()
 
 
-def test_kill_of_the_host_leaves_no_process(store: Path, tmp_path: Path) -> None:
-    if not probe().isolated:
-        pytest.skip("no namespaces here")
+def test_kill_of_the_host_leaves_no_process(store: Path, tmp_path: Path, init: Init) -> None:
     mark = f"{time.time_ns() % 10**9 + 10**9}"
     code = f"""
         import asyncio, sys
@@ -166,7 +162,7 @@ def test_kill_of_the_host_leaves_no_process(store: Path, tmp_path: Path) -> None
         from repodojo.sandbox.factory import LocalFactory
         from sandbox_samples import ENVIRONMENT
         async def main():
-            box = await LocalFactory(Path({str(store)!r}), lazy=False).create(ENVIRONMENT)
+            box = await LocalFactory(Path({str(store)!r}), lazy=False, init={init!r}).create(ENVIRONMENT)
             print("up", flush=True)
             await box.exec(["bash", "-c", "setsid sleep {mark} & sleep {mark}"], seconds=600)
         asyncio.run(main())

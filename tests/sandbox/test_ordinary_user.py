@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import repodojo
+from repodojo.sandbox.local.native import Init
 
 NOBODY = 65534
 LEAVE_ROOT = """
@@ -38,12 +39,13 @@ def open_way(paths):
                 syscalls.bind(hold, path)
                 break
 
-open_way(sys.argv[4:])
+open_way(sys.argv[5:])
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 os.chdir("/")
-os.execve(sys.executable, [sys.executable, *sys.argv[1:4]], {"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "XDG_CACHE_HOME")}
+os.execve(sys.executable, [sys.executable, *sys.argv[1:5]], {**kept, "HOME": "/nonexistent"})
 """
 PLAY = """
 import asyncio, os, sys
@@ -58,7 +60,7 @@ SCRIPT = "#!/bin/sh\\nexec python -c 'from pkg.calc import double; print(double(
 async def play():
     if not probe().isolated:
         return print("no isolation:", probe().reason)
-    factory = LocalFactory(Path(sys.argv[1]), limits=Limits(seconds=20), lazy=False)
+    factory = LocalFactory(Path(sys.argv[1]), limits=Limits(seconds=20), lazy=False, init=sys.argv[2])
     box = await factory.create(Environment(recipe={"kind": "python", "tree": "t1", "scripts": {"repro": SCRIPT}}))
     print(os.getuid(), (await box.exec(["repro"])).output.decode().strip())
     await box.write("pkg/calc.py", b"def double(x):\\n    return 40 + x\\n")
@@ -81,10 +83,14 @@ def open_store(store: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="who is not root runs every other test as an ordinary user")
-def test_nobody_gets_a_box(open_store: Path) -> None:
-    needed = sorted({sys.base_prefix, sys.prefix, str(Path(repodojo.__file__).parents[1])})
-    command = [sys.executable, "-c", LEAVE_ROOT, "-c", PLAY, str(open_store), *needed]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def test_nobody_gets_a_box(open_store: Path, init: Init) -> None:
+    ours = str(Path(repodojo.__file__).parents[1])
+    needed = sorted({sys.base_prefix, sys.prefix, ours})
+    command = [sys.executable, "-c", LEAVE_ROOT, "-c", PLAY, str(open_store), init, *needed]
+    with tempfile.TemporaryDirectory() as cache:  # of his own, in which he compiles the C init anew
+        os.chown(cache, NOBODY, NOBODY)
+        env = {**os.environ, "PYTHONPATH": ours, "XDG_CACHE_HOME": cache}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
     if "Operation not permitted" in done.stderr:
         pytest.skip("this root may not mount")
     assert done.returncode == 0, done.stderr

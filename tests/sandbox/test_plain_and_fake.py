@@ -43,6 +43,8 @@ async def test_a_box_without_isolation_must_be_asked_for(store: Path, monkeypatc
     allowed = LocalFactory(store, limits=LIMITS, allow_unisolated=True)
     box = await allowed.create(ENVIRONMENT)
     assert (await box.exec(["echo", "x"])).output == b"x\n"
+    with pytest.raises(ConfigError, match="no init"):  # a setting that would do nothing
+        await (await LocalFactory(store, allow_unisolated=True, init="c").create(ENVIRONMENT)).exec(["true"])
     await allowed.close()
     await refusing.close()
 

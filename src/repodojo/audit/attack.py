@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import pkgutil
@@ -37,6 +38,11 @@ class Attack:
     program: bytes = b""
     found: bool = False
     only: str = ""
+
+    @property
+    def mark(self) -> str:
+        """A digest of what it does."""
+        return hashlib.blake2b(self.script.encode() + b"\0" + self.program, digest_size=8).hexdigest()
 
     def fits(self, task: Task) -> bool:
         """Whether it is for this task."""

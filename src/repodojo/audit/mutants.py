@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from repodojo.audit.journal import Journal, of_task
 from repodojo.core.records import Score, Task
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.literal import as_example
@@ -56,19 +57,27 @@ async def weaknesses(
     threshold: float = 0.2,
     seed: int = 0,
     workers: int = 2,
+    journal: Journal | None = None,
     on_task: Callable[[], None] = lambda: None,
 ) -> list[Weakness]:
-    """One a task, in the order given. What met an outage counts as not tried."""
-    free = asyncio.Semaphore(workers)
+    """One a task, in the order given. What met an outage counts as not tried. `journal` knows finished tasks."""
+    free, journal = asyncio.Semaphore(workers), Journal(None, "") if journal is None else journal
 
-    async def one(work: Awaitable[Weakness]) -> Weakness:
+    async def one(task: Task) -> Weakness:
+        key = (task.id, of_task(task))
         async with free:
-            found = await work
+            known = journal.get(key)
+            if known:
+                found = Weakness(**{**known, "offered": tuple(known["offered"]), "threshold": threshold})
+            else:
+                patches = wrong_patches(task, gold(task), per_task, seed)
+                found = await _of(task, patches, reward, threshold)
+                if found.tried == len(patches):  # else an outage: next time, perhaps, there is none
+                    journal.put(key, asdict(found))
         on_task()
         return found
 
-    works = [_of(task, wrong_patches(task, gold(task), per_task, seed), reward, threshold) for task in tasks]
-    return list(await asyncio.gather(*map(one, works)))
+    return list(await asyncio.gather(*map(one, tasks)))
 
 
 def wrong_patches(task: Task, gold: Mapping[str, bytes], count: int, seed: int) -> list[dict[str, bytes | None]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from repodojo.audit.attack import Attack
+from repodojo.audit.journal import Journal, of_task
 from repodojo.core.errors import OutageError
 from repodojo.core.protocols import Reward, SandboxFactory
 from repodojo.core.records import Score, Task
@@ -57,27 +59,35 @@ async def play_all(
     *,
     truth: Truth | None = None,
     workers: int = 2,
+    journal: Journal | None = None,
     on_play: Callable[[Play], None] = lambda play: None,
 ) -> list[Play]:
     """Every attack and the controls on every task, `workers` at a time; in the order of tasks and attacks.
 
-    What a search found is no exploit where `truth` says that it mends the task.
+    What a search found is no exploit where `truth` says that it mends the task. What `journal` knows is not played
+    again; what met an outage is.
     """
-    free = asyncio.Semaphore(workers)
+    free, journal = asyncio.Semaphore(workers), Journal(None, "") if journal is None else journal
 
-    async def one(work: Awaitable[Play]) -> Play:
+    async def one(key: tuple[str, ...], work: Callable[[], Awaitable[Play]]) -> Play:
         async with free:
-            play = await work
+            known = journal.get(key)
+            play = Play(**known) if known else await work()
+        if not known and play.paid is not None:
+            journal.put(key, asdict(play))
         on_play(play)
         return play
 
     works: list[Awaitable[Play]] = []
     for task in tasks:
-        sound = gold(task)
+        sound, mark = gold(task), of_task(task)
         for name, changes in zip(CONTROLS, ({}, sound, {**sound, **noise(task, sound)}), strict=True):
-            works.append(_control(name, task, changes, reward))
-        works += [_attack(attack, task, boxes, reward, truth) for attack in attacks if attack.fits(task)]
-    return _against_doing_nothing(await asyncio.gather(*map(one, works)))
+            works.append(one((task.id, mark, name), partial(_control, name, task, changes, reward)))
+        for attack in attacks:
+            if attack.fits(task):
+                key = (task.id, mark, attack.name, attack.mark)
+                works.append(one(key, partial(_attack, attack, task, boxes, reward, truth)))
+    return _against_doing_nothing(await asyncio.gather(*works))
 
 
 def _against_doing_nothing(plays: Sequence[Play]) -> list[Play]:

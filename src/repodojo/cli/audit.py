@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 
 from repodojo.audit.attack import Attack, from_file, shipped
 from repodojo.audit.finds import beside, load
+from repodojo.audit.journal import Journal, basis
 from repodojo.audit.play import CONTROLS, Play, play_all
 from repodojo.audit.summary import summarise
 from repodojo.cli.audit_tables import print_mutants, print_verdict
@@ -46,6 +48,7 @@ def audit(
     finds: Annotated[Path | None, typer.Option(help="Folder of what searches found; default STORE.finds.")] = None,
     seed: Annotated[int, typer.Option(help="With --mutants and --policy: draws them.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Boxes that work side by side.")] = 2,
+    journal: Annotated[Path | None, typer.Option(help="File of verdicts: go on from it, and keep them in it.")] = None,
     unisolated: Annotated[bool, typer.Option(help="Where the machine offers no isolation, run without.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -59,6 +62,8 @@ def audit(
 
     Example: repodojo audit tasks --limit 5 --set 'reward.partial={hidden=0.4}' --json | jq .exploits
 
+    A long one that may be stopped: repodojo audit tasks --journal audit.jsonl, and the same again.
+
     Train an attacker for 20 steps, and keep what it finds: repodojo audit tasks --policy base --steps 20
     """
     settings = _settings(store, config, set_ or [], unisolated, finds)
@@ -70,14 +75,14 @@ def audit(
     found: dict[str, Any] = {}
     with Bars() as bars:
         if mutants:
-            weak = asyncio.run(_mutants(settings, tasks, per_task, threshold, seed, workers, bars))
+            weak = asyncio.run(_mutants(settings, tasks, Mutants(per_task, threshold, seed), workers, journal, bars))
         else:
             if policy:
                 from repodojo.cli.audit_search import Search, search
 
                 found = search(settings, tasks, policy, Search(attempts, steps, split, limit, seed), bars)
             attacks = _attacks(attack or [], family or [], policy, Path(settings.attacker.finds))
-            verdict = summarise(asyncio.run(_play(settings, tasks, attacks, workers, bars)))
+            verdict = summarise(asyncio.run(_play(settings, tasks, attacks, workers, journal, bars)))
     if mutants:
         print_mutants(weak, threshold, as_json=json_)
     else:
@@ -106,7 +111,8 @@ def _tasks(store: TaskStore, split: str, ids: Sequence[str], limit: int) -> list
     found = [task for task in found if not split or task.source.split == split]
     if not found:
         raise TaskError(f"{store.path} has no such tasks", way_out=f"see: repodojo tasks list {store.path}")
-    return sorted(found, key=lambda task: task.id)[:limit] if limit else found
+    found = sorted(found, key=lambda task: task.id)  # ids are digests: what is done first is a sample by chance
+    return found[:limit] if limit else found
 
 
 def _attacks(files: Sequence[Path], families: Sequence[int], policy: str, finds: Path) -> tuple[Attack, ...]:
@@ -124,7 +130,12 @@ def _attacks(files: Sequence[Path], families: Sequence[int], policy: str, finds:
 
 
 async def _play(
-    settings: configuration.Config, tasks: Sequence[Task], attacks: Sequence[Attack], workers: int, bars: Bars
+    settings: configuration.Config,
+    tasks: Sequence[Task],
+    attacks: Sequence[Attack],
+    workers: int,
+    path: Path | None,
+    bars: Bars,
 ) -> list[Play]:
     from repodojo.rewards.attacker import HeldOut
     from repodojo.train import setup
@@ -137,19 +148,31 @@ async def _play(
 
     gold = TaskStore(Path(settings.tasks.store)).gold_changes
     reward, truth = setup.reward(settings, boxes), HeldOut(boxes)
+    journal = Journal(path, basis("attacks", settings.reward, settings.sandbox))
     try:
-        return await play_all(tasks, attacks, gold, boxes, reward, truth=truth, workers=workers, on_play=tell)
+        return await play_all(
+            tasks, attacks, gold, boxes, reward, truth=truth, workers=workers, journal=journal, on_play=tell
+        )
     finally:
         await boxes.close()
+        journal.close()
+
+
+@dataclass(frozen=True)
+class Mutants:
+    """How many wrong patches a task are made, the share accepted that marks one, and what draws them."""
+
+    per_task: int
+    threshold: float
+    seed: int
 
 
 async def _mutants(
     settings: configuration.Config,
     tasks: Sequence[Task],
-    per_task: int,
-    threshold: float,
-    seed: int,
+    how: Mutants,
     workers: int,
+    path: Path | None,
     bars: Bars,
 ) -> list[Weakness]:
     from repodojo.audit.mutants import weaknesses
@@ -157,17 +180,20 @@ async def _mutants(
     from repodojo.train import setup
 
     boxes = setup.open_boxes(settings)
+    journal = Journal(path, basis("mutants", settings.sandbox, how.per_task, how.seed))
     bars.phase("tasks", len(tasks))
     try:
         return await weaknesses(
             tasks,
             TaskStore(Path(settings.tasks.store)).gold_changes,
             TestReward(boxes),
-            per_task=per_task,
-            threshold=threshold,
-            seed=seed,
+            per_task=how.per_task,
+            threshold=how.threshold,
+            seed=how.seed,
             workers=workers,
+            journal=journal,
             on_task=bars.advance,
         )
     finally:
         await boxes.close()
+        journal.close()

@@ -57,7 +57,8 @@ def doctor(json_: bool = Option(False, "--json", help="Print one JSON object ins
 def _isolation() -> Finding:
     found = level.probe()
     if found.isolated:
-        return Finding("isolation", True, f"{found.name}{f' ({found.reason})' if found.reason else ''}")
+        init = "C init" if found.init else "Python init, for want of a compiler"
+        return Finding("isolation", True, f"{found.name}, {init}{f' ({found.reason})' if found.reason else ''}")
     seen = f"{found.name}, not isolated: {found.reason}"
     return Finding("isolation", False, seen, "Linux 6.6 or newer with unprivileged user namespaces allowed")
 

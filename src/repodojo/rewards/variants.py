@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,48 @@ def variants(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
             _cross(call, rng.choice(calls), rng)
         else:
             _nudge(call, rng)
+        key = json.dumps(call)
+        if key not in known:
+            known.add(key)
+            found.append(call)
+        if len(found) == count:
+            break
+    return found
+
+
+POOL: tuple[Call, ...] = (
+    *(["i", number] for number in (0, 1, -1, 2, 7, 100)),
+    *(["f", number] for number in ("0.5", "-2.25", "3.0")),
+    *(["s", text] for text in ("", "a", "Zz", "some words", "1", "x_y-z.txt", "é")),
+    *(["b", truth] for truth in (True, False)),
+    ["n"],
+    *([kind, [["i", 3], ["i", 1], ["i", 2]]] for kind in ("l", "t")),
+    ["l", []],
+    ["l", [["s", "b"], ["s", "a"], ["s", "b"]]],
+    ["l", [["l", [["i", 1], ["i", 2]]], ["l", [["i", 3]]]]],
+    ["d", []],
+    ["d", [[["s", "a"], ["i", 1]], [["s", "b"], ["i", 2]]]],
+)
+"""Plain values of every kind, as trees."""
+
+
+def wilder(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
+    """Up to `count` new calls with one argument of whatever kind, one left out, or one more than there was.
+
+    For functions that `variants` cannot bring to show their bug (it keeps types, and an empty text stays one): sound
+    code may well refuse such calls, and then they say nothing; what it answers, a repair must answer too.
+    """
+    rng = random.Random(f"{seed}:wilder")
+    known = {json.dumps(call) for call in calls}
+    found: list[Call] = []
+    for _ in range(count * 8 if calls else 0):
+        call = copy.deepcopy(rng.choice(calls))
+        arguments, value = call[0][1], copy.deepcopy(rng.choice(POOL))
+        place = rng.randrange(len(arguments) + 1)
+        if place < len(arguments) and rng.random() < 0.15:
+            del arguments[place:]
+        else:
+            arguments[place : place + 1] = [value]
         key = json.dumps(call)
         if key not in known:
             known.add(key)
@@ -75,9 +118,21 @@ def _change(tree: Any, rng: random.Random) -> None:
         tree[1] = repr(float(value) + rng.choice((-1.0, 0.5, 1.0)))
     elif kind == "s" and value:
         place = rng.randrange(len(value))
-        tree[1] = rng.choice((value[:place] + value[place + 1 :], value + value[place], value[::-1], value.swapcase()))
+        near = value[:place] + _neighbour(value[place], rng) + value[place + 1 :]
+        shorter, longer = value[:place] + value[place + 1 :], value + value[place]
+        tree[1] = rng.choice((shorter, longer, value[::-1], value.swapcase(), near))
+    elif kind == "s":
+        tree[1] = rng.choice(("a", " ", "0"))
     elif kind in ("l", "t", "S") and value:
         place = rng.randrange(len(value))
         tree[1] = rng.choice(
             (value[:place] + value[place + 1 :], [*value, value[place]], value[place:] + value[:place], value[::-1])
         )
+
+
+def _neighbour(letter: str, rng: random.Random) -> str:
+    """Another letter or digit where it is one of these (so that what is parsed still parses), else itself."""
+    for group in (string.digits, string.ascii_lowercase, string.ascii_uppercase):
+        if letter in group:
+            return rng.choice(group)
+    return letter

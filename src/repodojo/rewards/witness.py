@@ -20,7 +20,7 @@ from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.recent import Recent
 from repodojo.core.records import Environment, Task
 from repodojo.rewards.agree import agree
-from repodojo.rewards.variants import Call, variants
+from repodojo.rewards.variants import Call, variants, wilder
 
 MOST_CALLS = 40
 VARIANTS = 40
@@ -73,6 +73,11 @@ class Answers:
     ended: str
 
 
+def unseen(case: Case) -> bool:
+    """Whether a case that nobody was shown has a say: the bug answers it otherwise, and sound code with a value."""
+    return not case.shown and case.telling and case.wanted[0] != "raise"
+
+
 class Witness:
     """Cases of each task, worked out at the first submission that needs them (some tenths of a second), then kept."""
 
@@ -94,7 +99,7 @@ class Witness:
 
     async def ask(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> Testimony:
         """Question the changed code; a variant that the bug does not touch has no say, so it is not asked."""
-        cases = [case for case in cases if case.shown or (case.telling and case.wanted[0] != "raise")]
+        cases = [case for case in cases if case.shown or unseen(case)]
         right = await self.right(task, changes, cases)
         shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
         others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
@@ -128,18 +133,26 @@ class Witness:
         if sound is None or len(task.focus) != 1:
             return ()
         seen = await self._record(task, sound, docstrings)
-        calls = [*seen, *variants(seen, VARIANTS, task.id + self.salt)]
+        found = await self._compared(task, sound, seen, variants(seen, VARIANTS, task.id + self.salt))
+        if seen and not any(unseen(case) for case in found):  # else the tests' calls by heart would be enough
+            found += await self._compared(task, sound, (), wilder(seen, VARIANTS, task.id + self.salt))
+        return tuple(found) if any(case.telling for case in found) else ()
+
+    async def _compared(
+        self, task: Task, sound: Environment, seen: Sequence[Call], others: Sequence[Call]
+    ) -> list[Case]:
+        """What sound code answers steadily, and whether the unmended code answers otherwise."""
+        calls = [*seen, *others]
         first = await self._answers(task, sound, {}, calls, 0)
         if first.ended in CUT:  # a variant may be one that sound code never answers
-            calls = seen
+            calls = list(seen)
             first = await self._answers(task, sound, {}, calls, 0)
         again = await self._answers(task, sound, {}, calls, 1)
         if first.ended in CUT or again.ended in CUT:
             raise GradingError("sound code does not live to answer: the machine is too busy or too small")
         bug = await self._answers(task, task.environment, {}, calls, 0)
         steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
-        found = [Case(calls[i], first.by[i], i < len(seen), not agree(first.by[i], bug.by.get(i))) for i in steady]
-        return tuple(found) if any(case.telling for case in found) else ()
+        return [Case(calls[i], first.by[i], i < len(seen), not agree(first.by[i], bug.by.get(i))) for i in steady]
 
     async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> list[Call]:
         box = await self.factory.create(sound)

@@ -11,6 +11,7 @@ from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
 from repodojo.rewards.formula import Formula
+from repodojo.sandbox.local.native import Init
 
 MODEL = "model"
 
@@ -43,6 +44,7 @@ class PoolSettings:
     """What all episodes of a pool share. `model` and `store` are folders; `concurrency` is per worker.
 
     attacker: pay for exploits of the reward instead of the reward itself
+    init: what boxes have as pid 1
     command: of another agent than the built-in one, which then plays the model's episodes ("": the built-in one)
     preload: modules that the command's Python loads once, and is forked from
     """
@@ -57,6 +59,7 @@ class PoolSettings:
     concurrency: int = 64
     memo_tests: bool = True
     allow_unisolated: bool = False
+    init: Init = "auto"
     threads: int = 1
     kv_mb: int = 0
     attacker: bool = False

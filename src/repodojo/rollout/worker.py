@@ -129,7 +129,7 @@ class Worker:
         from repodojo.sandbox.factory import LocalFactory
 
         s = self.settings
-        factory = LocalFactory(Path(s.store), limits=s.box, allow_unisolated=s.allow_unisolated)
+        factory = LocalFactory(Path(s.store), limits=s.box, allow_unisolated=s.allow_unisolated, init=s.init)
         return PreparedBoxes(factory, s.prepared_boxes)
 
     def _stage(self) -> Stage:

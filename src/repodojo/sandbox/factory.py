@@ -16,7 +16,7 @@ from repodojo.sandbox import level as levels
 from repodojo.sandbox.environments import BoxSpec, resolve
 from repodojo.sandbox.lazy import LazySandbox
 from repodojo.sandbox.level import Level
-from repodojo.sandbox.local import machine, skeleton
+from repodojo.sandbox.local import machine, native, skeleton
 from repodojo.sandbox.local.box import Box
 from repodojo.sandbox.local.client import Zygote
 from repodojo.sandbox.plain import PlainSandbox
@@ -37,12 +37,20 @@ class LocalFactory:
     """
 
     def __init__(
-        self, store: Path, *, limits: Limits = _DEFAULT, lazy: bool = True, allow_unisolated: bool = False
+        self,
+        store: Path,
+        *,
+        limits: Limits = _DEFAULT,
+        lazy: bool = True,
+        allow_unisolated: bool = False,
+        init: native.Init = "auto",
     ) -> None:
+        """`init` is what boxes have as pid 1: "c" (ConfigError where it cannot be compiled), "python", or "auto"."""
         self._store = Path(store)
         self._limits = limits
         self._lazy = lazy
         self._allow_unisolated = allow_unisolated
+        self._init = init
         self._starting = threading.Lock()
         self._zygote: Zygote | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -80,6 +88,8 @@ class LocalFactory:
                 f"this machine offers no isolation: {self.level.reason}",
                 way_out="mend that, or allow unisolated boxes if you trust the code that will run",
             )
+        if self._init == "c":
+            raise ConfigError("an unisolated box has no init", way_out="leave sandbox.init to auto")
         return False
 
     async def _plain(self, spec: BoxSpec) -> PlainSandbox:
@@ -110,8 +120,15 @@ class LocalFactory:
                     self._scratch.cleanup()
                 self._scratch = tempfile.TemporaryDirectory(prefix="repodojo-")
                 self._uid = machine.box_uid()
-                self._zygote = Zygote(machine.plan(Path(self._scratch.name), self._store), self._uid)
+                plan = machine.plan(Path(self._scratch.name), self._store, self._program())
+                self._zygote = Zygote(plan, self._uid)
             return self._zygote
+
+    def _program(self) -> Path | None:
+        """The compiled init to use; None for the Python one."""
+        if self._init == "auto":
+            return self.level.init
+        return native.demanded() if self._init == "c" else None
 
     async def _inside(self, path: Path, kind: str) -> str:
         """Where boxes find a folder of the store: in place, or copied once to where their user owns it."""

@@ -17,10 +17,14 @@ from repodojo.core.errors import SandboxError
 
 @dataclass(frozen=True)
 class Level:
-    """`name` is what boxes get; `reason` says why it is not more, or what a full box lacks ("" where nothing)."""
+    """`name` is what boxes get; `reason` says why it is not more, or what a full box lacks ("" where nothing).
+
+    `init` is the compiled init that boxes were tried with; None where they have the Python one.
+    """
 
     name: Literal["namespaces", "plain"]
     reason: str = ""
+    init: Path | None = None
 
     @property
     def isolated(self) -> bool:
@@ -37,20 +41,33 @@ def probe() -> Level:
 
     if platform.machine() not in ("x86_64", "aarch64"):
         return Level("plain", f"the system-call tables do not cover {platform.machine()}")
-    reason = _try_one()
+    missing = "" if seccomp.supported() else "no system-call filter here"
+    init = _compiled()
+    if init and not _try_one(init):
+        return Level("namespaces", missing, init)
+    reason = _try_one(None)
     if reason:
         return Level("plain", f"{reason}{_hint()}")
-    return Level("namespaces", "" if seccomp.supported() else "no system-call filter here")
+    return Level("namespaces", missing)
 
 
-def _try_one() -> str:
+def _compiled() -> Path | None:
+    from repodojo.sandbox.local import native
+
+    try:
+        return native.program()
+    except OSError:  # no compiler, or nowhere to put it: boxes have the Python init
+        return None
+
+
+def _try_one(init: Path | None) -> str:
     """Make a box over a small tree, in it what boxes rely on; "" where all works."""
     from repodojo.sandbox.local.trial import trial
 
     with tempfile.TemporaryDirectory(prefix="repodojo-probe-") as folder:
         try:
             with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
-                return thread.submit(trial, Path(folder)).result()
+                return thread.submit(trial, Path(folder), init).result()
         except (SandboxError, OSError) as error:
             return str(error)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from repodojo.core.protocols import ExecResult
@@ -26,6 +27,17 @@ def result(code: int, reason: str, output: bytes, report: bytes, seconds: float)
         ended = "killed"
     exit_code = None if reason else code
     return ExecResult(exit_code, output, ended, reason == "output", seconds, report[:REPORT_CAP])
+
+
+def unspeakable(argv: Sequence[str]) -> ExecResult | None:
+    """What becomes of a command that no system call can take: the agent's own failure, so it must not end the box."""
+    try:
+        if not any(b"\0" in os.fsencode(word) for word in argv):
+            return None
+        why = "NUL"
+    except UnicodeEncodeError:
+        why = "half a surrogate pair"
+    return ExecResult(126, f"a command cannot hold {why}\n".encode())
 
 
 def _last_line(output: bytes) -> bytes:

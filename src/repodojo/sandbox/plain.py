@@ -88,6 +88,8 @@ class PlainSandbox:
         warm: bool = False,
     ) -> ExecResult:
         """`warm` is served by a cold interpreter here."""
+        if refused := outcome.unspeakable(argv):
+            return refused
         search = f"{self._bin}:/usr/local/bin:/usr/bin:/bin"
         given = outcome.variables(search, ":".join(self._python_path), self._spec.variables, env or {})
         given = {name: self._here(value) for name, value in given.items()} | {"HOME": str(self._temporary)}

@@ -22,6 +22,10 @@ def parts_of(path: str, work_dir: str) -> tuple[str, ...]:
     """Components of a path from the box's root; relative ones start at `work_dir`, and `..` is resolved as text."""
     if "\0" in path:
         raise OSError(errno.EINVAL, "a path cannot hold NUL", path)
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise OSError(errno.EINVAL, "a path cannot hold half a surrogate pair", ascii(path)) from None
     joined = posixpath.normpath(posixpath.join(work_dir, path))
     return tuple(part for part in joined.split("/") if part)
 

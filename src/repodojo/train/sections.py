@@ -10,6 +10,7 @@ from rapidfuzz import fuzz, process
 from repodojo.agent.kit import Source
 from repodojo.agent.mcp.settings import McpServer
 from repodojo.rewards.checks import Check
+from repodojo.sandbox.local.native import Init
 
 Stage = Literal["sft", "rft", "rl"]
 TrackerName = Literal["jsonl", "tensorboard", "wandb"]
@@ -113,6 +114,7 @@ class Sandbox(Section):
     memory_mb: int = _at(512, "memory a box (MiB)", ge=16)
     processes: int = _at(64, "processes a box", ge=1)
     disk_mb: int = _at(64, "disk a box may write (MiB)", ge=1)
+    init: Init = _at("auto", "pid 1 of boxes: auto is c where this machine can compile it")
     prepared: int = _at(0, "unused boxes that a worker holds ready, so that nobody waits for one; 0: none", ge=0)
     allow_unisolated: bool = _at(False, "go on where this machine cannot isolate the code that runs")
 

@@ -111,6 +111,7 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
         prepared_boxes=box.prepared,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
+        init=box.init,
         attacker=config.attacker.enabled,
         command=_command(agent.command, agent.preload),
         preload=agent.preload,
@@ -183,8 +184,9 @@ def formula(config: Config) -> Formula:
 
 def open_boxes(config: Config) -> LocalFactory:
     """The boxes that a run's workers work and grade in."""
-    allowed = config.sandbox.allow_unisolated
-    return LocalFactory(Path(config.tasks.store), limits=box_limits(config), allow_unisolated=allowed)
+    box = config.sandbox
+    store = Path(config.tasks.store)
+    return LocalFactory(store, limits=box_limits(config), allow_unisolated=box.allow_unisolated, init=box.init)
 
 
 def reward(config: Config, boxes: SandboxFactory) -> Reward:

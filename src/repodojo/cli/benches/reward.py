@@ -1,11 +1,12 @@
 """What grading costs: warm runs of test ids against cold ones, and each part of a reward per episode.
 
-On the gold patches of tasks made from a small package, one after the other, verdicts not remembered. `ratio` is one
-run of a task's tests by a cold interpreter over one by a fork of a warm one, in a box that is there already (the goal
-is 2). The parts in milliseconds an episode: box (made and given back), tests_warm and tests_cold (a whole grading:
-boxes, both runs, calls from outside), witness (calls from outside alone, cases known) and witness_first (with the
-cases worked out, once a task), a check that runs `true`, and the process scores. Wall-clock: grading is mostly waiting
-for boxes, so a busy machine stretches it; both sides of the ratio run in turns.
+On the gold patches of tasks made from a small package, one after the other, verdicts not remembered. `ratio` is one run
+of a task's tests by a cold interpreter over one by a fork of a warm one, in a box that is there already (the goal is
+2). The parts in milliseconds an episode: box (made and given back), tests_warm and tests_cold (a whole grading: boxes,
+both runs, calls from outside; tests_warm_python_init where boxes have the C init otherwise), witness (calls from
+outside alone, cases known) and witness_first (with the cases worked out, once a task), a check that runs `true`, and
+the process scores. Wall-clock: grading is mostly waiting for boxes, so a busy machine stretches it; both sides of the
+ratio run in turns.
 """
 
 from __future__ import annotations
@@ -45,14 +46,18 @@ def run(quick: bool) -> dict[str, Any]:
 
 async def _measure(store: TaskStore, tasks: Sequence[Task], rounds: int) -> dict[str, Any]:
     boxes = LocalFactory(store.path, allow_unisolated=True)
+    others = LocalFactory(store.path, allow_unisolated=True, init="python")
     took: dict[str, list[float]] = {}
     try:
         await _one(boxes, tasks[0], store.gold_changes(tasks[0]), {})  # starts the server
         for task in tasks:
             for _ in range(rounds):
                 await _one(boxes, task, store.gold_changes(task), took)
+                if boxes.level.init is not None:
+                    await _graded(others, task, store.gold_changes(task), True, "tests_warm_python_init", took)
     finally:
         await boxes.close()
+        await others.close()
     pairs = list(zip(took["run_cold"], took["run_warm"], strict=True))
     ratios = [cold / warm for cold, warm in pairs]
     parts = {f"{name}_ms": statistics.median(values) for name, values in took.items()}
@@ -72,10 +77,7 @@ async def _one(boxes: SandboxFactory, task: Task, gold: Changes, took: dict[str,
     await timed("box", _box(boxes, task))
     await _runs(boxes, task, gold, timed)
     for name, warm in (("tests_warm", True), ("tests_cold", False)):
-        reward = TestReward(boxes, cache=VerdictCache(0), warm=warm)
-        await reward.score(task, gold, None)  # cases are worked out once a task, and counted below
-        score = await timed(name, reward.score(task, gold, None))
-        assert score.solved, score
+        await _graded(boxes, task, gold, warm, name, took)
     witness, texts = Witness(boxes), await _texts(boxes, task)
     cases = await timed("witness_first", witness.cases(task, texts))
     await timed("witness", witness.ask(task, gold, cases))
@@ -86,6 +88,17 @@ async def _one(boxes: SandboxFactory, task: Task, gold: Changes, took: dict[str,
     for name in ("style", "reuse", "coupling", "size", "parallelism"):
         await timed(name, SCORES[name](seen))
     await timed("compile_and_lint", intermediate.reductions(seen))
+
+
+async def _graded(
+    boxes: SandboxFactory, task: Task, gold: Changes, warm: bool, name: str, took: dict[str, list[float]]
+) -> None:
+    reward = TestReward(boxes, cache=VerdictCache(0), warm=warm)
+    await reward.score(task, gold, None)  # cases are worked out once a task, and counted elsewhere
+    began = time.perf_counter()
+    score = await reward.score(task, gold, None)
+    took.setdefault(name, []).append(1000 * (time.perf_counter() - began))
+    assert score.solved, score
 
 
 async def _runs(boxes: SandboxFactory, task: Task, gold: Changes, timed: Any) -> None:

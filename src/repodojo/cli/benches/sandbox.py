@@ -5,7 +5,8 @@ where this machine can. exec is `true`, first with few and then with all alive; 
 made, up to its first command; destroy is the time until all of their processes are gone, a box. Theirs, in an
 environment of its own: sessions of a local deployment, which isolate nothing and copy nothing. `ratio` is the time of
 one life (create, exec, destroy), theirs over ours; memory is PSS of all processes, and for ours also what the machine
-has less of while the boxes live (which other work disturbs).
+has less of while the boxes live (which other work disturbs). Ours are measured with the C init, where this machine can
+compile it, and then all again with the Python one (`python_...`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from repodojo.cli.benches import _swerex
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import Limits, Sandbox
 from repodojo.core.records import Environment
+from repodojo.sandbox import level as levels
 from repodojo.sandbox.factory import LocalFactory
+from repodojo.sandbox.local.native import Init
 
 SPARE_FILES = 200
 GONE_SECONDS = 120.0
@@ -44,7 +47,12 @@ def run(quick: bool, boxes: int = 0, alone: bool = False) -> dict[str, Any]:
         package.mkdir(parents=True)
         for i in range(50):
             (package / f"m{i}.py").write_text(f"def f(x):\n    return x + {i}\n" * 20)
-        ours = asyncio.run(_ours(Path(folder), count, rounds))
+        native = levels.probe().init is not None
+        ours = asyncio.run(_ours(Path(folder), count, rounds, "auto"))
+        if native:
+            again = asyncio.run(_ours(Path(folder), count, rounds, "python"))
+            ours |= {f"python_{name}": value for name, value in again.items() if name.endswith(("_ms", "_kb"))}
+        ours["init"] = "c" if native else "python"
     if alone:
         return ours
     theirs = _swerex.measured(5 if quick else 20, rounds)
@@ -70,10 +78,12 @@ def _room_for(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _ours(store: Path, count: int, rounds: int) -> dict[str, Any]:
-    factory = LocalFactory(store, limits=LIMITS, lazy=False, allow_unisolated=True)
+async def _ours(store: Path, count: int, rounds: int, init: Init) -> dict[str, Any]:
+    factory = LocalFactory(store, limits=LIMITS, lazy=False, allow_unisolated=True, init=init)
     try:
+        began = time.perf_counter()
         first = await factory.create(ENVIRONMENT)  # starts the fork server
+        server = 1000 * (time.perf_counter() - began)
         few = [await _timed(first.exec(("true",))) for _ in range(rounds)]
         python = [await _timed(first.exec(("python", "-c", ""))) for _ in range(max(rounds // 5, 2))]
         before, free, processes = _pss(), _free_kb(), len(_descendants())
@@ -81,6 +91,7 @@ async def _ours(store: Path, count: int, rounds: int) -> dict[str, Any]:
         create = [await _made(factory, boxes) for _ in range(count)]
         memory = {"pss_kb": (_pss() - before) / count, "machine_kb": (free - _free_kb()) / count}
         many = [await _timed(boxes[i % count].exec(("true",))) for i in range(rounds)]
+        used = [await _used(factory) for _ in range(rounds)]
         reset = [await _timed(_again(factory, boxes, i)) for i in range(min(rounds, count))]
         destroy = await _destroyed(boxes, processes)
     finally:
@@ -95,6 +106,10 @@ async def _ours(store: Path, count: int, rounds: int) -> dict[str, Any]:
         "exec_ms": statistics.median(few),
         "exec_all_alive_ms": statistics.median(many),
         "exec_python_ms": statistics.median(python),
+        "server_ms": server,
+        "write_first_ms": statistics.median(first for first, _, _ in used),
+        "write_ms": statistics.median(again for _, again, _ in used),
+        "warm_ms": statistics.median(warm for _, _, warm in used),
         "reset_ms": statistics.median(reset),
         "destroy_ms": destroy / count,
         **memory,
@@ -112,6 +127,15 @@ async def _made(factory: LocalFactory, boxes: list[Sandbox]) -> float:
     began = time.perf_counter()
     boxes.append(await factory.create(ENVIRONMENT))
     return 1000 * (time.perf_counter() - began)
+
+
+async def _used(factory: LocalFactory) -> tuple[float, float, float]:
+    """Of a new box: its first write, another, and a warm run, as grading has them."""
+    box = await factory.create(ENVIRONMENT)
+    times = [await _timed(box.write("pkg/new.py", b"x = 1\n")) for _ in range(2)]
+    times.append(await _timed(box.exec(("python", "pkg/new.py"), warm=True)))
+    await box.close()
+    return times[0], times[1], times[2]
 
 
 async def _again(factory: LocalFactory, boxes: list[Sandbox], place: int) -> None:

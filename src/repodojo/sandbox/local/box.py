@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,9 +25,9 @@ _GRACE = 15.0  # seconds for init to kill and reap everything
 class Box:
     """One box. Calls are served one after another; whatever a command left running is killed when it ends."""
 
-    def __init__(self, control: socket.socket, spec: BoxSpec, limits: Limits, owner: object = None) -> None:
+    def __init__(self, created: client.Created, spec: BoxSpec, limits: Limits, owner: object = None) -> None:
         self._owner = owner  # what must live as long as the box does
-        self._control = control
+        self._control, self._talk = created.control, created.talk
         self._spec = spec
         self._limits = limits
         self._lock = asyncio.Lock()
@@ -46,6 +45,8 @@ class Box:
         seconds: float | None = None,
         warm: bool = False,
     ) -> ExecResult:
+        if refused := outcome.unspeakable(argv):
+            return refused
         header = {
             "op": "exec",
             "argv": list(argv),
@@ -106,20 +107,22 @@ class Box:
     def _send(self, header: wire.Header, handles: Sequence[int]) -> int:
         self._count += 1
         try:
-            wire.send(self._control, {"id": self._count, **header}, handles)
+            self._talk.send(self._count, header, handles)
         except OSError as error:
             raise SandboxError(f"the box is gone: {error.strerror}") from None
         return self._count
 
     def _kill(self) -> None:
         with contextlib.suppress(OSError):  # gone already: the next answer says so
-            wire.send(self._control, {"op": "kill"})
+            self._talk.kill()
 
     async def _answer(self, number: int) -> wire.Header:
         """The answer to request `number`; those of requests that were cancelled are passed over."""
         while True:
             answer = await client.receive(self._control)
             if answer["id"] == number:
+                if "lost" in answer:
+                    raise SandboxError(str(answer["lost"]))
                 return answer
 
     async def _ask(self, header: wire.Header, data: bytes = b"") -> tuple[wire.Header, bytes]:

@@ -9,17 +9,25 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import repodojo
 from repodojo.core.errors import SandboxError
-from repodojo.sandbox.local import wire
+from repodojo.sandbox.local import talk, wire
 from repodojo.sandbox.local.skeleton import Plan
 
 _START_SECONDS = 60.0
 _CREATE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Created:
+    """A box's control socket (non-blocking), and how to speak to who is behind it."""
+
+    control: socket.socket
+    talk: talk.Talk
 
 
 class Zygote:
@@ -27,6 +35,7 @@ class Zygote:
 
     def __init__(self, plan: Plan, uid: int) -> None:
         """Start it and wait until it serves (about half a second); SandboxError with the reason where it cannot."""
+        self._native = bool(plan.init)
         self._control, theirs = wire.pair()
         with theirs:
             self._process = subprocess.Popen(
@@ -39,6 +48,7 @@ class Zygote:
                 env=_environment(),
                 start_new_session=True,
             )
+        self._boxes = 0
         try:
             self._control.settimeout(_START_SECONDS)
             wire.send(self._control, {"plan": asdict(plan), "uid": uid})
@@ -62,13 +72,15 @@ class Zygote:
         """Whether it can still make boxes."""
         return self._process.poll() is None
 
-    async def create(self, layout: Mapping[str, Any], limits: Mapping[str, Any]) -> socket.socket:
-        """The host's end of a new box's control socket, non-blocking; SandboxError where the box could not be made."""
+    async def create(self, layout: Mapping[str, Any], limits: Mapping[str, Any]) -> Created:
+        """A new box; SandboxError where it could not be made."""
+        self._boxes += 1
+        number = self._boxes
         ours, theirs = wire.pair()
         ours.setblocking(False)
         request = wire.memory_file(marshal.dumps({"layout": dict(layout), "limits": dict(limits)}))
         try:
-            wire.send(self._control, {"op": "create"}, [theirs.fileno(), request])
+            wire.send(self._control, {"op": "create", "number": number}, [theirs.fileno(), request])
         except OSError as error:
             ours.close()
             raise SandboxError(f"the fork server is gone: {error.strerror}") from None
@@ -83,6 +95,15 @@ class Zygote:
         if "failed" in answer:
             ours.close()
             raise SandboxError(f"a box could not be made: {answer['failed']}")
+        return Created(
+            ours, talk.ToC(ours, lambda: self._keeper(number, limits)) if self._native else talk.ToPython(ours)
+        )
+
+    def _keeper(self, number: int, limits: Mapping[str, Any]) -> socket.socket:
+        """Init's end of the socket of a box's keeper, which is being made; OSError where the fork server is gone."""
+        ours, theirs = wire.pair()
+        with theirs:
+            wire.send(self._control, {"op": "enter", "number": number, "limits": dict(limits)}, [theirs.fileno()])
         return ours
 
     def close(self) -> None:

@@ -17,12 +17,12 @@ from repodojo.sandbox import safefiles
 from repodojo.sandbox.local import jobs, scan, wire
 
 
-def confine(limits: wire.Header) -> None:
-    """Resource limits of this process and of all it starts."""
+def confine(limits: wire.Header, own: int = 1) -> None:
+    """Resource limits of this process and of all it starts; `own` processes are not the box's jobs."""
     memory = int(limits["memory_mb"]) << 20
     for kind, value in (
         (resource.RLIMIT_DATA, memory),
-        (resource.RLIMIT_NPROC, int(limits["processes"]) + 1),
+        (resource.RLIMIT_NPROC, int(limits["processes"]) + own),
         (resource.RLIMIT_FSIZE, int(limits["disk_mb"]) << 20),
         (resource.RLIMIT_NOFILE, 1024),
         (resource.RLIMIT_CORE, 0),
@@ -49,7 +49,7 @@ def serve(control: socket.socket, upper: int, limits: wire.Header, preloaded: fr
             elif header["op"] == "kill":
                 continue
             else:
-                answer = _file_operation(header, handles, root, upper)
+                answer = file_operation(header, handles, root, upper)
         except OSError as error:
             answer = {"errno": error.errno, "text": error.strerror or str(error)}
         except (EOFError, ConnectionError):
@@ -66,20 +66,28 @@ def serve(control: socket.socket, upper: int, limits: wire.Header, preloaded: fr
 def _exec(
     header: wire.Header, handles: list[int], control: socket.socket, memory_bytes: int, preloaded: frozenset[str]
 ) -> wire.Header:
-    try:
-        pid = jobs.start({**header, "env": jobs.environment(header["env"])}, handles, preloaded)
-    except OSError as error:
-        os.write(handles[1], f"{header['argv'][0]}: {error.strerror}\n".encode())
-        return {"code": 127 if isinstance(error, FileNotFoundError) else 126, "reason": ""}
-    finally:
-        while handles:  # held here, the output pipe would never end
-            os.close(handles.pop())
-        os.chdir("/")
+    pid, code = launch(header, handles, preloaded)
+    if pid is None:
+        return {"code": code, "reason": ""}
     code, reason = jobs.watch(pid, control, memory_bytes)
     return {"code": code, "reason": reason}
 
 
-def _file_operation(header: wire.Header, handles: list[int], root: int, upper: int) -> wire.Header:
+def launch(header: wire.Header, handles: list[int], preloaded: frozenset[str]) -> tuple[int | None, int]:
+    """Start a job and let go of its descriptors; (pid, 0), or (None, exit code) once its output says what is wrong."""
+    try:
+        return jobs.start({**header, "env": jobs.environment(header["env"])}, handles, preloaded), 0
+    except OSError as error:
+        os.write(handles[1], f"{header['argv'][0]}: {error.strerror}\n".encode())
+        return None, 127 if isinstance(error, FileNotFoundError) else 126
+    finally:
+        while handles:  # held here, the output pipe would never end
+            os.close(handles.pop())
+        os.chdir("/")
+
+
+def file_operation(header: wire.Header, handles: list[int], root: int, upper: int) -> wire.Header:
+    """Read, list, write, delete, or tell what differs from the tree (`scan`)."""
     operation, parts = header["op"], tuple(header.get("parts", ()))
     if operation == "read":
         return {"size": _put(handles[0], safefiles.read_file(root, parts, int(header["cap"])))}

@@ -27,8 +27,8 @@ def interpreter() -> str:
     return os.path.realpath(base)
 
 
-def plan(scratch: Path, store: Path) -> Plan:
-    """Make the folders it names and return it. `scratch` is a private temporary folder."""
+def plan(scratch: Path, store: Path, init: Path | None = None) -> Plan:
+    """Make the folders it names and return it. `scratch` is a private temporary folder; `init` is a C init to use."""
     for folder in (scratch / "root", scratch / "bases", scratch / "none"):
         folder.mkdir(exist_ok=True)
     given = {kind: store / kind if (store / kind).is_dir() else scratch / "none" for kind in ("trees", "sites")}
@@ -41,6 +41,7 @@ def plan(scratch: Path, store: Path) -> Plan:
         interpreters=_interpreters(),
         masked=_masked(),
         kit=kit(),
+        init=str(init or ""),
     )
 
 

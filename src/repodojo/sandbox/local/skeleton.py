@@ -15,7 +15,7 @@ from typing import Any
 from repodojo.sandbox.local import syscalls
 
 SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-GUEST, KIT = "/opt/box/lib", "/opt/box/kit"
+GUEST, KIT, INIT = "/opt/box/lib", "/opt/box/kit", "/opt/box/init"
 TREES, BASES, SITES, SPARE = "/trees", "/bases", "/sites", "/box"
 INNER_UID = 1000
 _DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -30,7 +30,7 @@ _ETC = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What the host knows and the fork server needs; paths of the host."""
+    """What the host knows and the fork server needs; paths of the host. `init` is the C init, "" for Python's."""
 
     scratch: str
     trees: str
@@ -40,6 +40,7 @@ class Plan:
     interpreters: tuple[str, ...]
     masked: tuple[str, ...]
     kit: tuple[tuple[str, str], ...]
+    init: str = ""
 
 
 def plan_from(fields: Mapping[str, Any]) -> Plan:
@@ -79,6 +80,8 @@ def build(plan: Plan) -> None:
     bind_read_only(plan.guest, root + GUEST)
     for name, path in plan.kit:
         bind_read_only(path, f"{root}{KIT}/{name}")
+    if plan.init:
+        bind_read_only(plan.init, root + INIT)
     for path, target in ((plan.trees, TREES), (plan.bases, BASES), (plan.sites, SITES)):
         bind_read_only(path, root + target)
     os.mkdir(root + SPARE)

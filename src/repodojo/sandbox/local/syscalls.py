@@ -62,6 +62,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def setns(handle: int, flags: int) -> None:
+    """setns(2) with a pidfd: all of the namespaces in `flags` at once. Needs Linux 5.8."""
+    _check(_libc.setns(handle, flags), "setns")
+
+
 def enter_root(folder: str) -> None:
     """Make `folder` (a mount point) the root of this mount namespace and let go of the old one."""
     number = _SYS_PIVOT_ROOT[os.uname().machine]

@@ -16,13 +16,16 @@ from repodojo.sandbox.local.client import Zygote
 _CHECK = "rm -r folder && mkdir folder && echo b > folder/new && test ! -e folder/old && python -c 'print(6 * 7)'"
 
 
-def trial(scratch: Path) -> str:
-    """Run a check in a box over a small tree; "" where all works, else what did not. Errors pass through."""
+def trial(scratch: Path, init: Path | None = None) -> str:
+    """Run a check in a box over a small tree; "" where all works, else what did not. Errors pass through.
+
+    `init` is a C init for the box to have.
+    """
     uid = machine.box_uid()
     store = scratch / "store"
     (store / "trees" / "t" / "folder").mkdir(parents=True)
     (store / "trees" / "t" / "folder" / "old").write_text("a")
-    plan = machine.plan(scratch, store)
+    plan = machine.plan(scratch, store, init)
     machine.adopt(store / "trees" / "t", scratch / "bases" / "t", uid)
     spec = BoxSpec(store / "trees" / "t", None, {}, {}, "/testbed", {}, {})
     zygote = Zygote(plan, uid)

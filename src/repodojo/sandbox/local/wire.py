@@ -52,13 +52,17 @@ def contents(handle: int, size: int) -> bytes:
 
 def send(end: socket.socket, header: Header, handles: Sequence[int] = ()) -> None:
     """Send one message; OSError where the other side is gone."""
-    data = json.dumps(header).encode()
-    if len(data) <= _INLINE:
-        socket.send_fds(end, [data], list(handles))
+    send_body(end, b"", json.dumps(header).encode(), handles)
+
+
+def send_body(end: socket.socket, prefix: bytes, body: bytes, handles: Sequence[int] = ()) -> None:
+    """Send `prefix` and `body`; a long body goes into a memory file, and its length stands in the packet."""
+    if len(body) <= _INLINE:
+        socket.send_fds(end, [prefix + body], list(handles))
         return
-    spilled = memory_file(data)
+    spilled = memory_file(body)
     try:
-        socket.send_fds(end, [b"%d" % len(data)], [spilled, *handles])
+        socket.send_fds(end, [prefix + b"%d" % len(body)], [spilled, *handles])
     finally:
         os.close(spilled)
 

@@ -7,6 +7,7 @@ its own, so that its death ends every box, and it ends itself when the host's en
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import marshal
 import os
@@ -17,18 +18,10 @@ import sys
 import sysconfig
 from typing import Any, NoReturn
 
-from repodojo.sandbox.local import boxroot, init, seccomp, skeleton, syscalls, warm, wire
+from repodojo.sandbox.local import boxroot, init, keeper, pids, seccomp, skeleton, syscalls, warm, wire
 
 _BOX_SOCKET = 3
-_BOX_NAMESPACES = (
-    syscalls.NEWUSER
-    | syscalls.NEWNS
-    | syscalls.NEWPID
-    | syscalls.NEWNET
-    | syscalls.NEWIPC
-    | syscalls.NEWUTS
-    | syscalls.NEWCGROUP
-)
+_UPPER = 4
 
 
 def main() -> None:
@@ -105,49 +98,57 @@ def _serve(control: socket.socket, plan: skeleton.Plan, preloaded: frozenset[str
     poll = select.poll()
     poll.register(control, select.POLLIN)
     shared = tuple(skeleton.shared_paths(plan))
+    born = pids.Born()
     while True:
         ready = poll.poll(1000)
-        _reap()
+        _reap(born)
         if not ready:
             continue
         try:
-            _, handles = wire.receive(control)
+            header, handles = wire.receive(control)
         except (EOFError, ConnectionError):
             return
-        box, request = handles
+        pid = born.pid_of(header["number"]) if header["op"] == "enter" else None
         if os.fork() == 0:
             control.close()
-            _become_box(box, request, shared, preloaded)
-        os.close(box)
-        os.close(request)
+            if header["op"] == "enter":
+                _become_keeper(handles[0], pid, header["limits"], preloaded)
+            report = born.report_of(header["number"])
+            _become_box(handles[0], handles[1], report, shared, preloaded, native=bool(plan.init))
+        for handle in handles:
+            os.close(handle)
 
 
-def _reap() -> None:
+def _reap(born: pids.Born) -> None:
+    born.read()  # else the pipe would fill
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            born.forget(pid)
     except ChildProcessError:
         pass
 
 
-def _become_box(box: int, request: int, shared: tuple[str, ...], preloaded: frozenset[str]) -> NoReturn:
+def _become_box(
+    box: int, request: int, report: pids.Report, shared: tuple[str, ...], preloaded: frozenset[str], *, native: bool
+) -> NoReturn:
     """From here on a box: namespaces, its root, no privileges, then init until the host lets go."""
     size = os.fstat(request).st_size
     wanted = marshal.loads(wire.contents(request, size))  # from the host, which is trusted
-    if box != _BOX_SOCKET:  # dup3 refuses equal numbers
-        os.dup2(box, _BOX_SOCKET, inheritable=False)
-    os.closerange(_BOX_SOCKET + 1, 1024)
-    control = socket.socket(fileno=_BOX_SOCKET)
+    control = _only(box, report.end)
     try:
         uid, gid = os.geteuid(), os.getegid()
-        syscalls.unshare(_BOX_NAMESPACES)
+        syscalls.unshare(keeper.NAMESPACES)
         syscalls.map_user(skeleton.INNER_UID, uid, gid)
-        if os.fork():
+        if report.fork():
             os._exit(0)
+        program = os.open(skeleton.INIT, os.O_RDONLY | os.O_CLOEXEC) if native else -1
         upper = boxroot.build(boxroot.Layout(**wanted["layout"], shared=shared))
         syscalls.loopback_up()
         syscalls.set_host_name("box")
-        _confine(wanted["limits"])
+        _yield_memory_first()
+        _confine(wanted["limits"], 2 if native else 1)
+        if native:
+            _execute(program, upper, wanted["limits"])
         wire.send(control, {"ready": True})
         init.serve(control, upper, wanted["limits"], preloaded)
     except OSError as error:
@@ -156,13 +157,48 @@ def _become_box(box: int, request: int, shared: tuple[str, ...], preloaded: froz
     os._exit(0)
 
 
-def _confine(limits: wire.Header) -> None:
-    os.umask(0o022)
+def _only(box: int, kept: int) -> socket.socket:
+    """A box's socket as descriptor 3; all above are closed but `kept`."""
+    if box != _BOX_SOCKET:  # dup3 refuses equal numbers
+        os.dup2(box, _BOX_SOCKET, inheritable=False)
+    os.closerange(_BOX_SOCKET + 1, kept)
+    os.closerange(kept + 1, 1024)
+    return socket.socket(fileno=_BOX_SOCKET)
+
+
+def _execute(program: int, upper: int, limits: wire.Header) -> NoReturn:
+    """Become the C init: the host's socket is descriptor 3, the upper folder 4."""
+    own = fcntl.fcntl(program, fcntl.F_DUPFD_CLOEXEC, _UPPER + 1)
+    if upper == _UPPER:
+        os.set_inheritable(_UPPER, True)
+    else:
+        os.dup2(upper, _UPPER)
+    os.set_inheritable(_BOX_SOCKET, True)
+    os.execve(own, ["init", str(int(limits["memory_mb"]) << 20)], {})
+
+
+def _become_keeper(end: int, pid: int | None, limits: wire.Header, preloaded: frozenset[str]) -> NoReturn:
+    """From here on the Python of a box with the C init; without that box the socket closes, and its init says so."""
+    with contextlib.suppress(OSError):
+        if pid is not None:
+            control = _only(end, 1024)
+            _yield_memory_first()
+            keeper.enter(pid)
+            _confine(limits, 2)
+            keeper.serve(control, preloaded)
+    os._exit(0)
+
+
+def _yield_memory_first() -> None:
     with open("/proc/self/oom_score_adj", "w") as handle:
         handle.write("500")  # where the machine runs short, a box goes first, not the training
+
+
+def _confine(limits: wire.Header, own: int) -> None:
+    os.umask(0o022)
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    init.confine(limits)
+    init.confine(limits, own)
     if seccomp.supported():
         seccomp.install(seccomp.program(os.uname().machine))
 
