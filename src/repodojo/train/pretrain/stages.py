@@ -55,7 +55,7 @@ class Stages:
         return self.work / key(self.settings.seed, vocabulary, [asdict(f) for f in self.chosen])
 
     def tokenizer(self) -> Path:
-        """Trained on what transcripts hold: listings, instructions, small outputs. Or that of the base it starts from."""
+        """Trained on what transcripts hold: listings, instructions, outputs. Or that of the base it starts from."""
         path = self.folder / "tokenizer"
         if path.is_dir():
             return path

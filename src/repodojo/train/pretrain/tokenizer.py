@@ -79,7 +79,7 @@ def speaks(model: Path, size: int) -> bool:
     """Whether the model folder's tokenizer has `size` entries, and one for each fixed part."""
     from transformers import AutoTokenizer  # slow to import
 
-    known = AutoTokenizer.from_pretrained(str(model)).get_vocab()  # type: ignore[no-untyped-call]
+    known = AutoTokenizer.from_pretrained(str(model)).get_vocab()
     return len(known) == size and known.keys() >= {*SPECIAL, *FRAGMENTS, *LABELS}
 
 
