@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -128,8 +129,21 @@ TURNS = (
 
 
 def wrong_tokens(made: drill.Lesson, words: Words) -> list[str]:
-    right = np.unpackbits(made.right, axis=1, count=len(words.texts)).astype(bool)
-    return [words.texts[made.ids[at]] for at, row in zip(made.at, right, strict=True) if not row[made.ids[at]]]
+    right = set(zip(made.spot.tolist(), made.token.tolist(), strict=True))
+    return [words.texts[made.ids[at]] for spot, at in enumerate(made.at) if (spot, int(made.ids[at])) not in right]
+
+
+def test_shares_are_those_of_the_explorers_draws(words: Words) -> None:
+    listing = Listing(SHOWN.text, SHOWN.numbers)
+    rng = random.Random(3)
+    drawn = Counter(str(one.line)[1:] for _ in range(4000) if (one := listing.draw(rng)))
+    ids = words.chat.encode(edit(FIRST + 3, " <", " <="))
+    ((start, _),) = words.starts(ids)
+    found = Edits(SHOWN, words).spots(ids, start)
+    assert all(abs(sum(spot.right.values()) - 1) < 1e-9 for spot in found)
+    lines = {words.texts[token]: share for token, share in found[1].right.items()}
+    assert lines.keys() == drawn.keys()
+    assert all(abs(share - drawn[line] / 4000) < 0.04 for line, share in lines.items()), (lines, drawn)
 
 
 def test_a_lesson_holds_what_lost_an_edit_repeated_one_or_never_ended_it(chat: ChatFormat, words: Words) -> None:
@@ -155,22 +169,23 @@ def test_the_loss_teaches_right_tokens(chat: ChatFormat, words: Words) -> None:
     assert seen[-1] < 0.7 * seen[0]
 
 
-def test_the_loss_is_that_of_the_right_tokens_together(chat: ChatFormat, words: Words) -> None:
+def test_the_loss_is_the_divergence_from_the_shares(chat: ChatFormat, words: Words) -> None:
     made = drill.lesson(played(chat, TURNS), listing("a.py", CODE, "clip"), words)
     assert made is not None
     decoder, at = checkpoint.load(BASE), torch.from_numpy(made.ids)
-    right = np.unpackbits(made.right, axis=1, count=len(words.texts)).astype(bool)
     with torch.no_grad():
         found = drill.loss(decoder, [made, made], torch.device("cpu"), tokens=2048)
         p = decoder.logits(decoder.hidden(at, torch.arange(len(at)), attend_lengths([len(at)]))).softmax(-1)
-    sums = [float(p[spot - 1][torch.from_numpy(row)].sum()) for spot, row in zip(made.at, right, strict=True)]
-    assert float(found) == pytest.approx(-sum(map(math.log, sums)) / made.tried, rel=1e-4)
+    apart = 0.0
+    for spot, token, share in zip(made.spot.tolist(), made.token.tolist(), made.share.tolist(), strict=True):
+        apart += share * math.log(share / float(p[made.at[spot] - 1][token]))
+    assert float(found) == pytest.approx(apart / made.tried, rel=1e-4)
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:
     def of(length: int) -> drill.Lesson:
         blank = np.zeros(1, np.int64)
-        return drill.Lesson(np.zeros(length, np.int64), blank, blank.astype(np.uint8), 1, 1)
+        return drill.Lesson(np.zeros(length, np.int64), blank, blank, blank, np.ones(1, np.float32), 1, 1)
 
     lessons = [of(length) for length in (100, 700, 130, 650, 90, 400, 1000)]
     groups = list(drill.shuffled(lessons, tokens=1400, seed=3))

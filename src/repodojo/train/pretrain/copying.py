@@ -1,16 +1,16 @@
-"""Which tokens may come next while an edit is being written: those that can still make it one of the explorer's.
+"""Which tokens the explorer would write next in an edit that is being written, and how likely each.
 
 Each of the explorer's edits is one that the editor accepts, so a token that none of them goes on with is where an
-edit was lost: copied wrongly, closed where it stands twice, or about to change nothing.
+edit was lost: copied wrongly, or about to change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repodojo.agent.focus import Listing as Shown
-from repodojo.agent.scripted.edits import Listing
+from repodojo.agent.scripted.edits import Edit, Listing
 from repodojo.agent.scripted.scripts import replace
 from repodojo.inference.chat import ChatFormat
 
@@ -42,18 +42,27 @@ class Words:
         return next((at + 1 for at in range(start, len(ids)) if self.texts[ids[at]] == END), len(ids))
 
 
+def chances(listing: Listing) -> Iterator[tuple[Edit, float]]:
+    """Each edit and how likely `Listing.draw` makes it, up to a common factor: families alike, then all of one."""
+    for candidates in listing.by_family.values():
+        for edit in map(listing.edit, candidates):
+            if edit is not None:
+                yield edit, 1.0 / len(candidates)
+
+
 @dataclass(frozen=True)
 class Spot:
-    """A sampled token's place: its index within the turn's action, and the tokens that were right there."""
+    """A sampled token's place: its index within the turn's action, and the shares of the tokens right there."""
 
     at: int
-    right: tuple[int, ...]
+    right: Mapping[int, float]
 
 
 @dataclass
 class _Node:
     after: dict[int, _Node] = field(default_factory=dict)
     edits: int = 0  # that can still be made from here
+    chance: float = 0.0  # of all of them
 
 
 class Edits:
@@ -62,27 +71,28 @@ class Edits:
     def __init__(self, shown: Shown, words: Words) -> None:
         self.words = words
         self.root = _Node()
-        listing = Listing(shown.text, shown.numbers)
-        edits = (listing.edit(candidate) for candidates in listing.by_family.values() for candidate in candidates)
-        for call in {replace(edit) for edit in edits if edit is not None}:
-            ids = words.chat.encode(call)
+        for edit, chance in chances(Listing(shown.text, shown.numbers)):
+            ids = words.chat.encode(replace(edit))
             for start, _ in words.starts(ids):
-                self._add(ids[start : words.end(ids, start)])
+                self._add(ids[start : words.end(ids, start)], chance)
 
-    def _add(self, ids: Sequence[int]) -> None:
-        node = self.root
-        node.edits += 1
+    def _add(self, ids: Sequence[int], chance: float) -> None:
+        path = [self.root]
         for token in ids:
-            node = node.after.setdefault(token, _Node())
-            node.edits += 1
+            path.append(path[-1].after.setdefault(token, _Node()))
+        new = not path[-1].edits  # two families can write the same edit
+        for node in path:
+            node.edits += new
+            node.chance += chance
 
     def spots(self, ids: Sequence[int], start: int) -> list[Spot]:
         """The spots of an edit that begins at `start`, up to its end or the first token that was not right."""
         node, found = self.root, []
         for at in range(start, len(ids)):
-            right = tuple(token for token, after in node.after.items() if after.edits)
-            if not right:
+            left = {token: after.chance for token, after in node.after.items() if after.edits}
+            if not left:
                 break
+            right = {token: chance / sum(left.values()) for token, chance in left.items()}
             found.append(Spot(at, right))
             if ids[at] not in right:
                 break
@@ -98,5 +108,7 @@ class Edits:
                 return
             path.append(following)
         if not path[-1].after:
+            chance = path[-1].chance
             for node in path:
                 node.edits -= 1
+                node.chance -= chance

@@ -1,8 +1,9 @@
-"""Drill: the base plays on sound functions and learns which of its tokens no edit of the explorer goes on with.
+"""Drill: the base plays on sound functions, and where it writes an edit it learns what the explorer would write.
 
-Imitating what was accepted says nothing of a refused edit. But which token lost it is known from the text (`copying`):
-the loss there is -log of the probability that all right tokens have together. It leaves open which of them comes, so
-that the base edits as variously as before. An edit that was made before in the episode is right nowhere.
+Transcripts are the explorer's episodes; the base's own lead elsewhere, and one wrong token there loses an edit. But
+what the explorer would write at any point of an edit is known, as shares of all tokens (`copying`): the loss is the
+divergence of the base's from them, at what it sampled itself (Ross et al., DAgger, arXiv 1011.0686). An edit that was
+made before in the episode has no share.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +48,15 @@ PART = 64  # episodes that one engine plays at once
 class Lesson:
     """An episode's tokens and the spots within its edits.
 
-    ids [L]; at [S]: indices of spots; right [S, V / 8]: the tokens that were right there, as packed bits;
-    tried, accepted: edits, and how many of them the editor took
+    ids [L]; at [S]: indices of spots; of each token that was right at one: its spot (index into at), itself, its
+    share there [K]; tried, accepted: edits, and how many of them the editor took
     """
 
     ids: NDArray[np.int64]
     at: NDArray[np.int64]
-    right: NDArray[np.uint8]
+    spot: NDArray[np.int64]
+    token: NDArray[np.int64]
+    share: NDArray[np.float32]
     tried: int
     accepted: int
 
@@ -121,7 +124,7 @@ class _Notes:
         self.edits = edits
         self.ids: list[int] = []
         self.at: list[int] = []
-        self.right: list[NDArray[np.uint8]] = []
+        self.right: list[Mapping[int, float]] = []
         self.tried = self.accepted = 0
         self.standing = 0  # edits that were not undone
 
@@ -148,20 +151,17 @@ class _Notes:
             return
         found = self.edits.spots(ids, start)
         self.at += [len(self.ids) + spot.at for spot in found]
-        self.right += [np.packbits(_one_hot(spot.right, len(self.edits.words.texts))) for spot in found]
+        self.right += [spot.right for spot in found]
         self.edits.made(ids, start)
 
     def lesson(self) -> Lesson | None:
         if not self.at:
             return None
         ids = np.array(self.ids[: max(self.at) + 1])
-        return Lesson(ids, np.array(self.at), np.stack(self.right), self.tried, self.accepted)
-
-
-def _one_hot(tokens: Sequence[int], size: int) -> NDArray[np.bool_]:
-    found = np.zeros(size, np.bool_)
-    found[list(tokens)] = True
-    return found
+        spot = np.array([number for number, right in enumerate(self.right) for _ in right])
+        token = np.array([token for right in self.right for token in right])
+        share = np.array([share for right in self.right for share in right.values()], np.float32)
+        return Lesson(ids, np.array(self.at), spot, token, share, self.tried, self.accepted)
 
 
 def train(
@@ -178,7 +178,7 @@ def train(
     """Each lesson once, in place, beside as many tokens of `transcripts`; the steps done.
 
     mixed: weight of the transcripts' loss, which keeps what is not drilled: what is edited, and how
-    on_step: lessons done, and the mean over edits of -log P(right tokens throughout) in this step
+    on_step: lessons done, and this step's loss
     """
     decoder.to(device).train()
     optimizers = loop.make_optimizers(decoder, schedule)
@@ -202,7 +202,7 @@ def train(
 
 
 def loss(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0) -> Tensor:
-    """Mean over edits of -log P(right tokens throughout).
+    """Mean over edits of the divergence from the explorer's shares to the base's, in nats, summed over an edit's spots.
 
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
@@ -214,10 +214,14 @@ def loss(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, t
     positions = torch.arange(length).repeat(count).to(device)
     hidden = decoder.hidden(ids.view(-1).to(device), positions, rows(count, length))
     spot_S = np.concatenate([row * length + one.at for row, one in enumerate(lessons)])
-    right = np.unpackbits(np.concatenate([one.right for one in lessons]), axis=1, count=decoder.architecture.vocabulary)
+    first = np.cumsum([0, *(len(one.at) for one in lessons)])
+    spots = [one.spot + at for one, at in zip(lessons, first, strict=False)]
+    spot_K = torch.from_numpy(np.concatenate(spots)).to(device)
+    token_K = torch.from_numpy(np.concatenate([one.token for one in lessons])).to(device)
+    share_K = torch.from_numpy(np.concatenate([one.share for one in lessons])).to(device)
     log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).float().log_softmax(-1)
-    right_S = log_S.masked_fill(torch.from_numpy(right == 0).to(device), -torch.inf).logsumexp(-1)
-    return -right_S.sum() / max(sum(one.tried for one in lessons), 1)
+    apart_K = share_K * (share_K.log() - log_S[spot_K, token_K])
+    return apart_K.sum() / max(sum(one.tried for one in lessons), 1)
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:

@@ -67,7 +67,7 @@ def drilled(
         seed=seed,
         device=device,
         on_step=lambda done, wrong: on_progress(
-            done, f"{accepted:.1%} of edits accepted; loss on wrong tokens {wrong:.3f}"
+            done, f"{accepted:.1%} of edits accepted; {wrong:.3f} nats an edit from the explorer"
         ),
     )
     checkpoint.save(decoder.cpu(), out, tokenizer=model)
