@@ -161,7 +161,7 @@ def test_the_loss_teaches_right_tokens(chat: ChatFormat, words: Words) -> None:
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4)
     seen = []
     for _ in range(6):
-        wrong = drill.loss(decoder, [made, made], torch.device("cpu"))
+        wrong = drill.loss(decoder, [made, made], torch.device("cpu"), spread=0.25)
         seen.append(float(wrong.detach()))
         optimizer.zero_grad()
         wrong.backward()  # type: ignore[no-untyped-call]
@@ -169,17 +169,22 @@ def test_the_loss_teaches_right_tokens(chat: ChatFormat, words: Words) -> None:
     assert seen[-1] < 0.7 * seen[0]
 
 
-def test_the_loss_is_the_divergence_from_the_shares(chat: ChatFormat, words: Words) -> None:
+@pytest.mark.parametrize("spread", [0.0, 0.25, 1.0])
+def test_the_loss_is_that_of_wrong_tokens_and_the_divergence_from_the_shares(
+    spread: float, chat: ChatFormat, words: Words
+) -> None:
     made = drill.lesson(played(chat, TURNS), listing("a.py", CODE, "clip"), words)
     assert made is not None
     decoder, at = checkpoint.load(BASE), torch.from_numpy(made.ids)
     with torch.no_grad():
-        found = drill.loss(decoder, [made, made], torch.device("cpu"), tokens=2048)
+        found = drill.loss(decoder, [made, made], torch.device("cpu"), spread=spread, tokens=2048)
         p = decoder.logits(decoder.hidden(at, torch.arange(len(at)), attend_lengths([len(at)]))).softmax(-1)
-    apart = 0.0
+    apart, right = 0.0, [0.0] * len(made.at)
     for spot, token, share in zip(made.spot.tolist(), made.token.tolist(), made.share.tolist(), strict=True):
-        apart += share * math.log(share / float(p[made.at[spot] - 1][token]))
-    assert float(found) == pytest.approx(apart / made.tried, rel=1e-4)
+        one = float(p[made.at[spot] - 1][token])
+        apart, right[spot] = apart + share * math.log(share / one), right[spot] + one
+    wrong = -sum(map(math.log, right))
+    assert float(found) == pytest.approx((wrong + spread * (apart - wrong)) / made.tried, rel=1e-4)
 
 
 def test_every_lesson_is_read_once_within_the_budget() -> None:

@@ -1,9 +1,10 @@
 """Drill: the base plays on sound functions, and where it writes an edit it learns what the explorer would write.
 
 Transcripts are the explorer's episodes; the base's own lead elsewhere, and one wrong token there loses an edit. But
-what the explorer would write at any point of an edit is known, as shares of all tokens (`copying`): the loss is the
-divergence of the base's from them, at what it sampled itself (Ross et al., DAgger, arXiv 1011.0686). An edit that was
-made before in the episode has no share.
+what the explorer would write at any point of an edit is known, as shares of all tokens (`copying`). At what the base
+sampled itself (Ross et al., DAgger, arXiv 1011.0686) the loss is -log of the probability that all such tokens have
+together, and, by a weight, the divergence among them from the explorer's shares: without it mass moves to what is easy
+to write, with nothing else a model of this size learns little. An edit made before in the episode has no share.
 
 The functions hold no bug and test runs answer at random, so nothing here says what mends anything.
 """
@@ -171,6 +172,7 @@ def train(
     schedule: Schedule,
     *,
     mixed: float,
+    spread: float,
     seed: int,
     device: torch.device,
     on_step: Callable[[int, float], None],
@@ -178,6 +180,7 @@ def train(
     """Each lesson once, in place, beside as many tokens of `transcripts`; the steps done.
 
     mixed: weight of the transcripts' loss, which keeps what is not drilled: what is edited, and how
+    spread: as of `loss`
     on_step: lessons done, and this step's loss
     """
     decoder.to(device).train()
@@ -190,7 +193,7 @@ def train(
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))
         with autocast:
-            wrong = loss(decoder, group, device, tokens=schedule.batch_tokens)
+            wrong = loss(decoder, group, device, spread=spread, tokens=schedule.batch_tokens)
             read, _, _ = reads(transcripts, next(chosen))
         (wrong + mixed * read).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(optimizers[1].param_groups[0]["params"], 1.0)
@@ -201,8 +204,10 @@ def train(
     return len(groups)
 
 
-def loss(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, tokens: int = 0) -> Tensor:
-    """Mean over edits of the divergence from the explorer's shares to the base's, in nats, summed over an edit's spots.
+def loss(
+    decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, spread: float, tokens: int = 0
+) -> Tensor:
+    """Mean over edits, summed over an edit's spots: -log P(right tokens) + spread KL(shares | P among right tokens).
 
     Empty rows are added up to `tokens`: kernels are prepared and kept for each shape that is met.
     """
@@ -220,8 +225,10 @@ def loss(decoder: Decoder, lessons: Sequence[Lesson], device: torch.device, *, t
     token_K = torch.from_numpy(np.concatenate([one.token for one in lessons])).to(device)
     share_K = torch.from_numpy(np.concatenate([one.share for one in lessons])).to(device)
     log_S = decoder.logits(hidden[torch.from_numpy(spot_S - 1).to(device)]).float().log_softmax(-1)
-    apart_K = share_K * (share_K.log() - log_S[spot_K, token_K])
-    return apart_K.sum() / max(sum(one.tried for one in lessons), 1)
+    log_K = log_S[spot_K, token_K]
+    right_S = torch.zeros(len(spot_S), device=device).index_add(0, spot_K, log_K.exp()).log()
+    apart = (share_K * (share_K.log() - log_K)).sum() + right_S.sum()
+    return (spread * apart - right_S.sum()) / max(sum(one.tried for one in lessons), 1)
 
 
 def shuffled(lessons: Sequence[Lesson], *, tokens: int, seed: int) -> Iterator[list[Lesson]]:

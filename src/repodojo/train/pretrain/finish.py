@@ -20,6 +20,7 @@ class Finish:
 
     episodes: of each of the `rounds`, each round on functions of its own and by what the one before has made
     mixed: weight of the explorer's transcripts beside the drill, so that the rest is not forgotten
+    spread: weight of the divergence from the explorer's shares, beside the loss on what the editor refuses
     rate: share of training's learning rates
     sharpness: what the final norm is multiplied with, which is sampling at temperature 1 / sharpness for ever
     """
@@ -27,6 +28,7 @@ class Finish:
     episodes: int = 1200
     rounds: int = 0
     mixed: float = 0.5
+    spread: float = 0.25
     rate: float = 0.35
     sharpness: float = 1.0
 
@@ -64,11 +66,10 @@ def drilled(
         transcripts,
         gentle,
         mixed=finish.mixed,
+        spread=finish.spread,
         seed=seed,
         device=device,
-        on_step=lambda done, wrong: on_progress(
-            done, f"{accepted:.1%} of edits accepted; {wrong:.3f} nats an edit from the explorer"
-        ),
+        on_step=lambda done, wrong: on_progress(done, f"{accepted:.1%} of edits accepted; loss of an edit {wrong:.3f}"),
     )
     checkpoint.save(decoder.cpu(), out, tokenizer=model)
 

@@ -147,7 +147,8 @@ class Stages:
         """Rounds of drill, then sharpness, in the model folder `out`, which `steps` of training have made."""
         settings = self.settings.finish
         for number in range(settings.rounds):
-            made_of = settings.episodes, settings.mixed, settings.rate  # more rounds go on from those that were made
+            # More rounds go on from those that were made.
+            made_of = settings.episodes, settings.mixed, settings.spread, settings.rate
             kept = self.folder / f"drill-{key(self._state(), steps, *made_of, number)}"
             if not kept.is_dir():
                 self._drill(out, late, number, kept)
