@@ -51,10 +51,10 @@ def functions(sources: Path) -> list[Function]:
 
 @pytest.fixture(scope="session")
 def tokenizer(functions: list[Function]) -> Any:
-    """The base's tokenizer with 640 entries."""
+    """The base's tokenizer with 760 entries."""
     from repodojo.train.pretrain.tokenizer import train
 
-    return train((function.code for function in functions), 640)
+    return train((function.code for function in functions), 760)
 
 
 @pytest.fixture(scope="session")

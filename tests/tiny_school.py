@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).parent / "tasks"))
 
 from tiny_package import boxes, quiet, write
 
-LIMITS = AgentLimits(max_turns=3, max_tokens=48, max_context=640)
+LIMITS = AgentLimits(max_turns=3, max_tokens=96, max_context=800)
 SUBMIT = render("submit", {})
 SETTINGS = (
-    *("agent.max_turns=3", "agent.max_tokens=48", "agent.max_context=640", "sandbox.allow_unisolated=true"),
+    *("agent.max_turns=3", "agent.max_tokens=96", "agent.max_context=800", "sandbox.allow_unisolated=true"),
     *("rollout.concurrency=8", "rollout.group_size=4", 'run.trackers=["jsonl"]'),
     *("rft.tasks=2", "rft.attempts=2", "rft.epochs=1", "rft.learning_rate=1e-5"),
     *("rl.steps=2", "rl.groups_per_step=2", "rl.max_refills=1", "rl.minibatches=1", "rl.learning_rate=1e-4"),

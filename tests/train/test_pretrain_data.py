@@ -67,7 +67,7 @@ def test_the_tokenizer_loses_nothing(tokenizer: Any, parts: list[str]) -> None:
 def test_fixed_parts_are_one_token_each(tokenizer: Any) -> None:
     for text in FRAGMENTS + SPECIAL:
         assert len(tokenizer.encode(text, add_special_tokens=False)) == 1, text
-    assert len(tokenizer) == 640 == max(tokenizer.get_vocab().values()) + 1
+    assert len(tokenizer) == 760 == max(tokenizer.get_vocab().values()) + 1
     assert tokenizer.eos_token == "<|im_end|>" and tokenizer.pad_token == "<|endoftext|>"
 
 
@@ -90,7 +90,7 @@ def test_the_label_of_a_line_ends_in_its_last_two_digits(tokenizer: Any) -> None
 
 
 def test_the_same_texts_give_the_same_tokenizer(functions: list[Function], tokenizer: Any, tmp_path: Path) -> None:
-    again = train((function.code for function in functions), 640)
+    again = train((function.code for function in functions), 760)
     assert again.get_vocab() == tokenizer.get_vocab()
     save(again, tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b" / "tokenizer.json").exists()

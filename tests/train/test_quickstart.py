@@ -39,7 +39,7 @@ def test_it_plays_to_the_end_and_then_shows_the_table_again(
     tiny_store: TaskStore, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = (f"tasks.store={json.dumps(str(tiny_store.path))}", f"model.path={json.dumps(str(tiny_model))}")
-    rest = ("eval.tasks=2", "eval.attempts=8", "eval.split=train", "tasks.max_prompt_tokens=640")
+    rest = ("eval.tasks=2", "eval.attempts=8", "eval.split=train", "tasks.max_prompt_tokens=700")
     out = tmp_path / "run"
     config = configuration.load(QUICKSTART, [*SETTINGS, *own, *rest, f"run.dir={json.dumps(str(out))}"])
     with RunDir.create(out, config) as run:
