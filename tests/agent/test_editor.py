@@ -114,6 +114,18 @@ async def test_a_line_says_which_of_several_places_is_meant() -> None:
         assert said == f"not-found: old_str not found near line {line}"
 
 
+def test_text_that_holds_a_snippet_a_million_times_is_not_searched_through() -> None:
+    """Where each place were looked at, this would take hours."""
+    text = "a" * 1_000_000 + "\n" + "b" * 1_000_000
+    for line in (None, 1, 2):
+        arguments = EditorArguments(command="str_replace", line=line, old_str="a" * 500_000, new_str="")
+        if line is None:
+            with pytest.raises(EditError, match="found 20 times"):
+                replaced(text, arguments, View())
+        else:
+            assert replaced(text, arguments, View()) == ("a" * 500_000 + "\n" + "b" * 1_000_000, 1)
+
+
 async def test_within_a_line_the_first_is_meant_and_whole_words_go_before_parts() -> None:
     context = context_of(a=b"for line in lines:\n    a + a\n    a + b\n")
     assert await edit(context, "str_replace", line=1, old_str="in", new_str="not in") == "edited line 1"

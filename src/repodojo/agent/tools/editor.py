@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from itertools import accumulate
 from typing import Literal
 
@@ -13,6 +12,7 @@ from repodojo.core.records import ToolResult
 
 NEEDS = {"create": ("path", "file_text"), "str_replace": ("old_str", "new_str"), "insert": ("insert_line", "new_str")}
 MOST_LINES = 400
+MOST_PLACES = 20
 NEAR = 10  # lines: what stands further from the line that was named was not meant
 
 
@@ -136,7 +136,7 @@ def find_once(text: str, old: str, view: View, line: int | None = None) -> int:
     there whole words go before parts of words.
     """
     if line is not None:
-        hits = _nearest(text, old, _occurrences(text, old, 0, len(text)), line)
+        hits = _nearest(text, old, line)
     else:
         spans = [_span(text, first, last) for first, last in view.ranges] or [(0, len(text))]
         hits = [hit for start, end in spans for hit in _occurrences(text, old, start, end)]
@@ -149,13 +149,15 @@ def find_once(text: str, old: str, view: View, line: int | None = None) -> int:
     return hits[0]
 
 
-def _nearest(text: str, old: str, hits: list[int], line: int) -> list[int]:
-    """The hit in the line that is nearest to `line`, the later one of two as near; none beyond NEAR."""
+def _nearest(text: str, old: str, line: int) -> list[int]:
+    """The first place in the line that is nearest to `line`, the later one of two as near; none beyond NEAR."""
     starts = list(accumulate((len(row) + 1 for row in text.split("\n")), initial=0))
-    rows = [bisect_right(starts, hit) for hit in hits]
-    best = min(rows, key=lambda row: (abs(row - line), -row), default=0)
-    found = [hit for hit, row in zip(hits, rows, strict=True) if row == best]
-    return whole_words(text, old, found)[:1] if abs(best - line) <= NEAR else []
+    for row in sorted(range(line - NEAR, line + NEAR + 1), key=lambda row: (abs(row - line), -row)):
+        if 1 <= row < len(starts):
+            hits = _occurrences(text, old, starts[row - 1], starts[row] + len(old) - 1)  # it may go on below
+            if hits:
+                return whole_words(text, old, hits)[:1]
+    return []
 
 
 def whole_words(text: str, old: str, hits: list[int]) -> list[int]:
@@ -183,10 +185,11 @@ def _span(text: str, first: int, last: int) -> tuple[int, int]:
 
 
 def _occurrences(text: str, old: str, start: int, end: int) -> list[int]:
-    """Offsets of `old` within [start, end), overlapping ones too."""
+    """Offsets of `old` within [start, end), overlapping ones too, the first MOST_PLACES: text may be made to hold any
+    number, and more than one is an error anyway."""
     hits: list[int] = []
     at = text.find(old, start, end)
-    while at >= 0:
+    while at >= 0 and len(hits) < MOST_PLACES:
         hits.append(at)
         at = text.find(old, at + 1, end)
     return hits
