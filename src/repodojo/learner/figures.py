@@ -20,7 +20,8 @@ def summary(steps: Sequence[Mapping[str, float]], sums: Sums) -> dict[str, float
     if "ratio_squared" in means:
         squared = means.pop("ratio_squared")
         means["ratio_std"] = max(squared - means["ratio_mean"] ** 2, 0.0) ** 0.5
-        means["effective_sample_size"] = means["ratio_mean"] ** 2 / squared if squared else 0.0
+        share = means["ratio_mean"] ** 2 / squared if squared else 0.0
+        means["effective_sample_size"] = min(share, 1.0)  # by Cauchy and Schwarz; sums of float32 may say a hair more
         means["ratio_min"] = 1.0 / sums.highest.pop("inverse_ratio_max", 1.0)
     return {
         "loss": sum(step["loss"] for step in steps) / count,
