@@ -6,7 +6,7 @@ import copy
 import json
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Call = list[Any]
@@ -18,15 +18,25 @@ def variants(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
 
     Types are kept, so that what comes out is mostly what the function is meant for; the same seed gives the same.
     """
-    rng = random.Random(seed)
-    known = {json.dumps(call) for call in calls}
-    found: list[Call] = []
-    for _ in range(count * 8 if calls else 0):
-        call = copy.deepcopy(rng.choice(calls))
+
+    def change(call: Call, rng: random.Random) -> None:
         if rng.random() < 0.5:
             _cross(call, rng.choice(calls), rng)
         else:
             _nudge(call, rng)
+
+    return _new(calls, count, random.Random(seed), change)
+
+
+def _new(
+    calls: Sequence[Call], count: int, rng: random.Random, change: Callable[[Call, random.Random], None]
+) -> list[Call]:
+    """Up to `count` calls that `change` makes of given ones, each once and none of those given."""
+    known = {json.dumps(call) for call in calls}
+    found: list[Call] = []
+    for _ in range(count * 8 if calls else 0):
+        call = copy.deepcopy(rng.choice(calls))
+        change(call, rng)
         key = json.dumps(call)
         if key not in known:
             known.add(key)
@@ -58,24 +68,17 @@ def wilder(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
     For functions that `variants` cannot bring to show their bug (it keeps types, and an empty text stays one): sound
     code may well refuse such calls, and then they say nothing; what it answers, a repair must answer too.
     """
-    rng = random.Random(f"{seed}:wilder")
-    known = {json.dumps(call) for call in calls}
-    found: list[Call] = []
-    for _ in range(count * 8 if calls else 0):
-        call = copy.deepcopy(rng.choice(calls))
-        arguments, value = call[0][1], copy.deepcopy(rng.choice(POOL))
-        place = rng.randrange(len(arguments) + 1)
-        if place < len(arguments) and rng.random() < 0.15:
-            del arguments[place:]
-        else:
-            arguments[place : place + 1] = [value]
-        key = json.dumps(call)
-        if key not in known:
-            known.add(key)
-            found.append(call)
-        if len(found) == count:
-            break
-    return found
+    return _new(calls, count, random.Random(f"{seed}:wilder"), _replace)
+
+
+def _replace(call: Call, rng: random.Random) -> None:
+    """One argument and those after it left out, or one as of another kind, or one more."""
+    arguments, value = call[0][1], copy.deepcopy(rng.choice(POOL))
+    place = rng.randrange(len(arguments) + 1)
+    if place < len(arguments) and rng.random() < 0.15:
+        del arguments[place:]
+    else:
+        arguments[place : place + 1] = [value]
 
 
 def _cross(call: Call, other: Call, rng: random.Random) -> None:
