@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import repodojo
 from repodojo.core.codec import to_json
+from repodojo.core.digest import fingerprint
 from repodojo.core.errors import UserError
 from repodojo.core.records import Task
 
@@ -99,4 +100,4 @@ def digest(*parts: str | bytes) -> str:
 def _code() -> str:
     root = Path(repodojo.__file__).parent
     files = sorted(path for name in JUDGING for path in (root / name).rglob("*") if path.suffix in (".py", ".c", ".h"))
-    return digest(*(part for path in files for part in (path.relative_to(root).as_posix(), path.read_bytes())))
+    return fingerprint({path.relative_to(root).as_posix(): path.read_bytes() for path in files})
