@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repodojo.core.errors import UserError
+from repodojo.core.machine import cores
 
 
 def names() -> list[str]:
@@ -73,10 +74,9 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was: the load is of the last minute."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "platform": platform.platform(),
-        "cores": cores,
+        "cores": cores(),
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "torch": str(torch.__version__),

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer import Option, echo
 
+from repodojo.core.machine import cores
 from repodojo.sandbox import level
 
 _EXTRAS = {
@@ -64,8 +64,7 @@ def _isolation() -> Finding:
 
 
 def _cores() -> Finding:
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return Finding("cores", True, str(count))
+    return Finding("cores", True, str(cores()))
 
 
 def _memory() -> Finding:

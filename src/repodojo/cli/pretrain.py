@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from repodojo.cli.progress import Bars
 from repodojo.core.errors import ConfigError
+from repodojo.core.machine import cores
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +32,7 @@ def pretrain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of drill after training.")] = 2,
     drill: Annotated[int, typer.Option(min=1, help="Episodes of each round of drill.")] = 800,
+    spread: Annotated[float, typer.Option(min=0, help="Weight of the explorer's own shares in drill.")] = 0.25,
     sharpness: Annotated[float, typer.Option(min=0.1, help="Factor on the logits at the end.")] = 1.25,
     start: Annotated[Path | None, typer.Option(help="Base to go on from (default: none).")] = None,
     decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
@@ -57,8 +57,8 @@ def pretrain(
     target = gate_only or out
     if target is None or (gate_only and out):
         raise ConfigError("give a folder to write, or a model to measure", way_out="use -o DIR or --gate-only DIR")
-    cores = threads or (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
-    torch.set_num_threads(cores)
+    workers = threads or cores()
+    torch.set_num_threads(workers)
     settings = Settings(
         sources.read_list(packages or run.packaged_list()),
         Schedule(int(tokens)),
@@ -66,7 +66,7 @@ def pretrain(
         seed=seed,
         held=held,
         episodes=episodes,
-        finish=Finish(drill, rounds, sharpness=sharpness),
+        finish=Finish(drill, rounds, spread=spread, sharpness=sharpness),
         start=start,
     )
     kept = work or target.absolute().with_name(f"{target.absolute().name}.work")
@@ -74,7 +74,7 @@ def pretrain(
         if gate_only:
             figures, report = run.check(gate_only, settings, kept, bars), dict[str, object]()
         else:
-            machine = Machine(_device(device), workers=cores, decay_now=decay_now)
+            machine = Machine(_device(device), workers=workers, decay_now=decay_now)
             figures, report = _make(settings, target, kept, machine, bars)
     _print(figures, report, json_)
     if not figures.passed:

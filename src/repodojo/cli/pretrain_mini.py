@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from repodojo.cli.progress import Bars
+from repodojo.core.machine import cores
 
 
 def pretrain_mini(
@@ -40,8 +40,8 @@ def pretrain_mini(
     from repodojo.train.pretrain.loop import Schedule
     from repodojo.train.pretrain.settings import Machine, Settings
 
-    cores = threads or os.cpu_count() or 1
-    torch.set_num_threads(cores)
+    workers = threads or cores()
+    torch.set_num_threads(workers)
     settings = Settings(
         sources.read_list(packages or run.packaged_list()),
         Schedule(int(tokens)),
@@ -51,7 +51,7 @@ def pretrain_mini(
     )
     sources.refuse_measured(settings.requirements)
     kept = work or out.absolute().with_name(f"{out.absolute().name}.work")
-    machine = Machine(torch.device("cpu"), workers=cores, every=20.0, decay_now=decay_now)
+    machine = Machine(torch.device("cpu"), workers=workers, every=20.0, decay_now=decay_now)
     with Bars() as bars:
         made = stages.make(settings, Prompts.load(prompts), out, kept, machine, bars)
     about = {"out": str(made.out), "functions": made.functions, "tokens": made.tokens}

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from repodojo.core.codec import from_json
 from repodojo.core.errors import RunError
+from repodojo.core.machine import cores
 from repodojo.evaluate.metrics import Interval
 from repodojo.evaluate.summary import Difference, Row
 
@@ -124,13 +125,12 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on: system, Python, processor, cores that may be used, memory in GiB."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "processor": _processor(),
-        "cores": cores,
+        "cores": cores(),
         "memory_gib": round(memory, 1),
     }
 

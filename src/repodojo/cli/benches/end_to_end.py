@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from repodojo.cli.benches import _peers
 from repodojo.cli.benches._school import make_store
 from repodojo.core.errors import TaskError
+from repodojo.core.machine import cores
 from repodojo.train import config as configuration
 from repodojo.train import setup
 from repodojo.train.config import Config
@@ -49,7 +49,7 @@ def run(quick: bool, peer: Path | None = None, steps: int = 0, tasks: Path | Non
 
 def settings(store: Path, out: Path, quick: bool, steps: int = 0) -> Config:
     """What is trained, for both sides; `steps` 0: as many as belong to the size."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     small = {"rl.steps": 1, "rl.groups_per_step": 2, "rollout.group_size": 2, "agent.max_turns": 2}
     full = {"rl.steps": 10, "rl.groups_per_step": 8, "rollout.group_size": 8, "agent.max_turns": 8}
     given = {
@@ -61,7 +61,7 @@ def settings(store: Path, out: Path, quick: bool, steps: int = 0) -> Config:
         "agent.max_tokens": 64,
         "agent.max_context": 1536,
         "sandbox.allow_unisolated": "true",
-        "rollout.workers": cores,
+        "rollout.workers": workers,
         "rl.recipe": "grpo",
         "rl.minibatches": 1,
         "rl.learning_rate": 1e-4,

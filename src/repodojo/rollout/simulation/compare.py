@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 
+from repodojo.core.machine import cores
 from repodojo.rollout.simulation.outcome import Outcome
 from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques
@@ -48,7 +48,7 @@ def compare(
 def _processes(size: Size) -> int:
     if size.groups * size.group_size * size.steps < WORTH_A_PROCESS:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 _RUNS: list[Callable[[Techniques], Outcome]] = []

@@ -22,12 +22,12 @@ language model, and of little use outside the episodes it was made for.
 ## How it was made
 
     repodojo pretrain -o DIR --packages packages.txt --tokens {asked} --functions {given} --seed {seed}{start} \\
-        --rounds {rounds} --drill {drill} --sharpness {sharpness:g}
+        --rounds {rounds} --drill {drill} --spread {spread:g} --sharpness {sharpness:g}
 
 - training: {tokens:,} tokens (padding included) on {transcript_tokens:,} tokens of transcripts, one for
   each of {functions:,} functions
-- drill: {rounds} rounds of {drill} of its own episodes at temperature 1, in which it learns which of its own edits the
-  editor takes, and at which token not
+- drill: {rounds} rounds of {drill} of its own episodes at temperature 1, in which it learns what the explorer would
+  write in each of its edits
 - sharpness {sharpness:g}: the final norm scaled, which samples at temperature 1/{sharpness:g}
 - left out: all packages of the dev and held-out splits, and {removed} functions that are copies of theirs
 - seed {seed}; the list of packages is below
@@ -77,6 +77,7 @@ def text(result: Result, settings: Settings) -> str:
         asked=settings.schedule.tokens,
         given=settings.functions,
         drill=finish.episodes,
+        spread=finish.spread,
         rounds=finish.rounds,
         sharpness=finish.sharpness,
         verdict="Passed" if result.gate.passed else "Failed",
