@@ -168,12 +168,16 @@ def test_an_index_out_of_reach_is_no_verdict(tool: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_one_layer_for_equal_locks_and_a_reason_where_there_is_none(tool: str, index: str, tmp_path: Path) -> None:
+def test_one_layer_for_equal_locks_and_a_reason_where_there_is_none(
+    tool: str, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
     def layout(name: str, requires: str, python: str = ">=3") -> Layout:
         text = f'[project]\nname="p"\nrequires-python="{python}"\ndependencies=[{requires}]\n'
         return layout_of(project(tmp_path / name, {"pyproject.toml": text}))
 
-    locks, store = locks_by(tool), tmp_path / "s"
+    locks, store = locks_by(tool), Path("s")  # relative, as the quickstart's own
     first = env.put_layer(layout("a", '"lib"'), store, locks, "2020-06-01")
     assert first.date == "2020-06-01"
     assert "1.0" in (store / "sites" / first.site / "lib.py").read_text()

@@ -147,6 +147,7 @@ def _refused(requires: Sequence[str], said: str, date: str) -> RepodojoError:
 
 def install(lock: Lock, folder: Path, program: str = "") -> None:
     """Put exactly these versions into a folder, by uv where `program` names it; SourceError with its reason."""
+    folder = folder.absolute()  # neither program runs where we do
     if program:
         done = uv.installed(program, lock.pins, folder)
     else:
