@@ -70,7 +70,7 @@ def _path(policy: str) -> str:
 
 def _trained(config: Config, how: Search, bars: Bars) -> tuple[Path, str]:
     """The attacker after its steps, and its run; an unfinished run in run.dir is resumed."""
-    from repodojo.evaluate.tables import machine
+    from repodojo.core.machine import described
     from repodojo.train.loop import train
     from repodojo.train.rundir import RunDir, is_run
 
@@ -81,7 +81,7 @@ def _trained(config: Config, how: Search, bars: Bars) -> tuple[Path, str]:
     }
     config = config.model_copy(update=update)
     folder = Path(config.run.dir)
-    told = {"command": "repodojo audit --policy", "machine": machine(), "search": json.dumps(vars(how))}
+    told = {"command": "repodojo audit --policy", "machine": described(), "search": json.dumps(vars(how))}
     run = RunDir.resume(folder) if is_run(folder) else RunDir.create(folder, config, told)
     with run:
         if run.config.rl.steps != how.steps or not run.config.attacker.enabled:

@@ -7,7 +7,6 @@ import inspect
 import json
 import os
 import pkgutil
-import platform
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repodojo.core.errors import UserError
-from repodojo.core.machine import cores
+from repodojo.core.machine import described
 
 
 def names() -> list[str]:
@@ -74,13 +73,7 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was: the load is of the last minute."""
     import torch
 
-    return {
-        "platform": platform.platform(),
-        "cores": cores(),
-        "load": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-    }
+    return {**described(), "load": round(os.getloadavg()[0], 2), "torch": str(torch.__version__)}
 
 
 def _list(known: list[str], json_: bool) -> None:

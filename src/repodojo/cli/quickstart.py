@@ -25,8 +25,9 @@ def quickstart(
 
     An unfinished run in --out is resumed. Example: repodojo quickstart --seed 1 -o runs/seed1
     """
+    from repodojo.core.machine import described
     from repodojo.dashboard.report import write_report
-    from repodojo.evaluate.tables import machine, read_rows, rich_table
+    from repodojo.evaluate.tables import read_rows, rich_table
     from repodojo.train import config as configuration
     from repodojo.train import quickstart as quick
     from repodojo.train.rundir import RunDir, is_run
@@ -44,7 +45,7 @@ def quickstart(
         config = configuration.load(recipe, [*own, *(set_ or ())])
         with Bars() as bars:
             quick.make_tasks(store, bars.making, allow_unisolated=config.sandbox.allow_unisolated)
-            provenance = {"command": command, "machine": machine()}
+            provenance = {"command": command, "machine": described()}
             run = RunDir.resume(out) if is_run(out) else RunDir.create(out, config, provenance)
             with run:
                 quick.Quickstart(run, bars, run.provenance.get("command", command)).play()

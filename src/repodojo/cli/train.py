@@ -40,7 +40,7 @@ def train(
         return
     if accelerator != "local" or accelerators != 1:
         raise ConfigError("accelerators are for estimates", way_out="give them together with --dry-run")
-    from repodojo.evaluate.tables import machine
+    from repodojo.core.machine import described
     from repodojo.train import setup
     from repodojo.train.loop import train as run_training
     from repodojo.train.plan import warnings_of
@@ -57,7 +57,7 @@ def train(
         setup.check(loaded)
         for text in warnings_of(loaded):
             typer.secho(f"warning: {text}", fg="yellow", err=True)
-        provenance = {"command": "repodojo train", "machine": machine()}
+        provenance = {"command": "repodojo train", "machine": described()}
         run = RunDir.create(Path(loaded.run.dir), loaded, provenance)
     with run, Bars() as bars:
         model = run_training(run, bars)

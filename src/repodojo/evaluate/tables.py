@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from repodojo.core.codec import from_json
 from repodojo.core.errors import RunError
-from repodojo.core.machine import cores
+from repodojo.core.machine import described
 from repodojo.evaluate.metrics import Interval
 from repodojo.evaluate.summary import Difference, Row
 
@@ -93,7 +92,7 @@ def write_results(
     document = {
         "rows": {key: plain(row) for key, row in rows.items()},
         "differences": [asdict(difference) for difference in differences],
-        "machine": machine(),
+        "machine": described(),
         "seed": seed,
         "command": command,
         **(extra or {}),
@@ -121,22 +120,3 @@ def read_rows(path: Path) -> dict[str, Row]:
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{path} holds no results: {error}", way_out="measure again with `repodojo eval`") from None
     return {key: from_json(Row, json.dumps(row), where=f"{path}: {key}") for key, row in rows.items()}
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on: system, Python, processor, cores that may be used, memory in GiB."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "processor": _processor(),
-        "cores": cores(),
-        "memory_gib": round(memory, 1),
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")

@@ -41,22 +41,28 @@ class Launcher:
     async def _fork(
         self, words: Sequence[str], variables: Mapping[str, str], folder: Path, seconds: float
     ) -> tuple[int | None, str]:
-        try:
-            reader, writer = await asyncio.open_unix_connection(self.socket)
-            order = {"words": list(words), "variables": dict(variables), "folder": str(folder)}
-            writer.write(json.dumps(order).encode() + b"\n")
-            process = int(await reader.readline())
-        except (OSError, ValueError) as error:
-            raise OutageError(f"the loaded agent does not answer: {error!r}") from None
-        kept = bytearray()
-        try:
-            code = await asyncio.wait_for(_ended(reader, kept), seconds)
-        except TimeoutError:
-            code = None
-        finally:
-            _kill(process)
-            writer.close()
-        return code, kept.decode("utf-8", "replace")
+        order = {"words": list(words), "variables": dict(variables), "folder": str(folder)}
+        async with contextlib.AsyncExitStack() as opened:
+            try:
+                reader, writer = await asyncio.open_unix_connection(self.socket)
+                opened.callback(writer.close)
+                writer.write(json.dumps(order).encode() + b"\n")
+                process = int(await reader.readline())
+            except (OSError, ValueError) as error:
+                raise OutageError(f"the loaded agent does not answer: {error!r}") from None
+            kept = bytearray()
+            code: int | None = None
+            try:
+                code = await asyncio.wait_for(_ended(reader, kept), seconds)
+            except TimeoutError:
+                pass
+            finally:
+                if code in (
+                    None,
+                    -signal.SIGKILL,
+                ):  # else it ended its group: the number may be another's
+                    _kill(process)
+            return code, kept.decode("utf-8", "replace")
 
 
 async def _ended(reader: asyncio.StreamReader, kept: bytearray) -> int:

@@ -72,7 +72,7 @@ def _imitate(training: Training) -> None:
     learner = training.new_learner(settings)
     for step, batch in enumerate(steps):
         metrics = learner.sft_step(batch)
-        training.log("sft", step, metrics)
+        training.log("rft-learn", step, metrics)
         training.watcher.advance(1, f"loss {metrics['loss']:.3f}")
     training.publish(learner)
     training.checkpoint("rft", learner)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from repodojo.core.errors import ConfigError, RepodojoError
+from repodojo.core.machine import described
 from repodojo.core.records import Split, Task, Trajectory
 from repodojo.evaluate.metrics import mean_interval
 from repodojo.evaluate.summary import Difference, Row, paired_difference
-from repodojo.evaluate.tables import machine, write_results
+from repodojo.evaluate.tables import write_results
 from repodojo.rollout.orders import MODEL
 from repodojo.train import measure, setup
 from repodojo.train.config import Config
@@ -112,7 +113,7 @@ class Sweeping:
         """The run of this name, new or begun; ConfigError where it was begun with other settings."""
         if not is_run(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return RunDir.create(path, config, {"command": self.command, "machine": machine()})
+            return RunDir.create(path, config, {"command": self.command, "machine": described()})
         run = RunDir.resume(path)
         if _settings(run.config) != _settings(config):
             run.close()

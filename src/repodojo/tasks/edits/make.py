@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from repodojo import __version__
 from repodojo.core.editing import END, KIND, START, edit_of
@@ -83,18 +84,23 @@ def _make(source: str, store: TaskStore, options: Options, tell: Tell) -> Counte
                 funnel["added"] += adding.put(task, package)
             if not funnel["tasks made"]:
                 raise SourceError(f"no edit could be made of {source}: {most_lost(funnel)}", way_out="widen the bounds")
-            entry = {
-                "split": options.split,
-                "source": maker.source.dataset,
-                "revision": head,
-                "licence": maker.licence,
-                "seed": options.seed,
-                "bounds": {"input": options.bounds.input, "output": options.bounds.output},
-                "made_with": f"repodojo {__version__}",
-                "funnel": dict(sorted(funnel.items())),
-            }
+            entry = manifest_entry(maker.source, maker.licence, options.seed, options.bounds, funnel)
             store.manifest = adding.commit({package: entry})
     return funnel
+
+
+def manifest_entry(source: Source, licence: str, seed: int, bounds: Bounds, funnel: Counter[str]) -> dict[str, Any]:
+    """What the set's manifest says of a source whose edits it holds."""
+    return {
+        "split": source.split,
+        "source": source.dataset,
+        "revision": source.revision,
+        "licence": licence,
+        "seed": seed,
+        "bounds": {"input": bounds.input, "output": bounds.output},
+        "made_with": f"repodojo {__version__}",
+        "funnel": dict(sorted(funnel.items())),
+    }
 
 
 def most_lost(funnel: Counter[str]) -> str:

@@ -15,14 +15,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repodojo import __version__
 from repodojo.core.editing import END, KIND, START, edit_of
 from repodojo.core.errors import SourceError
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task
 from repodojo.tasks.edits.excerpt import Bounds, Range, excerpt
 from repodojo.tasks.edits.hunks import FOREIGN, LONGEST_ROW
 from repodojo.tasks.edits.languages import language_of
-from repodojo.tasks.edits.make import LICENCE_FILE, VAGUE, Tell, licence_of, most_lost, patch_of
+from repodojo.tasks.edits.make import LICENCE_FILE, VAGUE, Tell, licence_of, manifest_entry, most_lost, patch_of
 from repodojo.tasks.edits.names import FUNCTIONS, Body, Name, bodies
 from repodojo.tasks.layout import LARGEST, canonical
 from repodojo.tasks.sources import Fetched, fetch
@@ -78,16 +77,7 @@ def _make(source: str, store: TaskStore, options: Options, tell: Tell) -> Counte
             if not funnel["tasks made"]:
                 cause = f"no rename could be made of {source}: {most_lost(funnel)}"
                 raise SourceError(cause, way_out="widen the bounds")
-            entry = {
-                "split": options.split,
-                "source": maker.source.dataset,
-                "revision": fetched.revision,
-                "licence": maker.licence,
-                "seed": options.seed,
-                "bounds": {"input": options.bounds.input, "output": options.bounds.output},
-                "made_with": f"repodojo {__version__}",
-                "funnel": dict(sorted(funnel.items())),
-            }
+            entry = manifest_entry(maker.source, maker.licence, options.seed, options.bounds, funnel)
             store.manifest = adding.commit({package: entry})
     return funnel
 
