@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,17 +9,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from repodojo.cli import tasks_history, tasks_refresh, tasks_sets, tasks_try
+from repodojo.cli.tasks_bugs import from_bugs, kinds_named
 from repodojo.cli.tasks_edits import between, from_edits, from_renames, languages_named
 from repodojo.cli.tasks_makers import MAKERS, chosen, combined_in, written
 from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
 from repodojo.core.editing import edit_of, expected, is_edit
-from repodojo.core.errors import ConfigError
-from repodojo.core.protocols import SandboxFactory
 from repodojo.core.records import Task
 from repodojo.tasks.edits.excerpt import Bounds
 from repodojo.tasks.edits.make import Options as Edits
@@ -28,10 +25,9 @@ from repodojo.tasks.edits.renames import LANGUAGES as RENAMED
 from repodojo.tasks.edits.renames import Options as Renames
 from repodojo.tasks.history.make import Options as History
 from repodojo.tasks.history.walk import Filters
-from repodojo.tasks.make import Options, Tell
+from repodojo.tasks.make import Options
 from repodojo.tasks.mutate import ALL_KINDS, KINDS
 from repodojo.tasks.refresh import look
-from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
 
 app = typer.Typer(no_args_is_help=True, help="Make, take in, check, divide, list and show tasks.")
@@ -40,11 +36,9 @@ app.command("export")(tasks_sets.export_tasks)
 app.command("validate")(tasks_sets.validate)
 app.command("stats")(tasks_sets.stats)
 app.command("split")(tasks_sets.split_tasks)
-SIZES = Bounds()
 app.command("refresh")(tasks_refresh.refresh)
 app.command("try")(tasks_try.try_source)
-STAGES = {"functions": "functions", "functions used": "used", "mutants made": "mutants", "mutants run": "run"}
-STAGES |= {"mutants killed": "killed", "tasks kept": "kept"}
+SIZES = Bounds()
 
 
 @app.command()
@@ -130,70 +124,13 @@ def make(
             sources, out, walked, issues, walk_only=walk_only, unisolated=unisolated, as_json=as_json
         )
         return
-    wanted = ALL_KINDS if kinds == "all" else tuple(filter(None, kinds.split(",")))
     writer = written(context, written_by, per_function, seed)
     options = Options(
-        split_named(split), limit, seed, max_lines, _kinds(wanted), per_function, workers=workers,
+        split_named(split), limit, seed, max_lines, kinds_named(kinds), per_function, workers=workers,
         features=maker == "features", combine=combine, combine_in=combined_in(context, combine_in, combine),
         writer=writer,
     )  # fmt: skip
-    console = Console(stderr=as_json)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
-
-        def tell(source: str) -> Tell:
-            bar = progress.add_task(f"{source}: fetch", total=None)
-            stage = [""]
-
-            def update(name: str, done: int, of: int) -> None:
-                if name != stage[0]:
-                    stage[0] = name
-                    progress.reset(bar)
-                progress.update(bar, description=f"{source}: {name}", completed=done, total=of or None)
-
-            return update
-
-        from repodojo.sandbox.factory import LocalFactory
-
-        def factory(store: Path) -> SandboxFactory:
-            return LocalFactory(store, allow_unisolated=unisolated)
-
-        lines = asyncio.run(make_all(sources, out, options, factory, tell))
-    _report(console, lines, out, as_json)
-
-
-def _report(console: Console, lines: list[Line], out: Path, as_json: bool) -> None:
-    for line in lines if as_json else ():
-        row = {"source": line.source, "funnel": dict(line.made.funnel), "added": line.added, "seconds": line.seconds}
-        print(json.dumps({**row, "error": str(line.error) if line.error else ""}))
-    if not as_json:
-        _table(console, lines, out)
-    failed = [line for line in lines if line.error]
-    for line in failed:
-        typer.secho(f"error: {line.source}: {line.error}", fg="red", err=True)
-    if failed:
-        raise typer.Exit(2)
-
-
-def _table(console: Console, lines: list[Line], out: Path) -> None:
-    table = Table("source", *STAGES.values(), "ms each", "s")
-    for line in lines:
-        funnel = line.made.funnel
-        each = f"{1000 * line.made.run_seconds / funnel['mutants run']:.0f}" if funnel["mutants run"] else ""
-        table.add_row(line.source, *(str(funnel[stage]) for stage in STAGES), each, f"{line.seconds:.0f}")
-    console.print(table)
-    lost = sum((line.made.funnel for line in lines), Counter[str]())
-    for name, count in sorted(lost.items()):
-        if name not in STAGES and count:
-            console.print(f"  {count:6d} {name}")
-    console.print(f"{sum(line.added for line in lines)} new tasks in {out}")
-
-
-def _kinds(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [kind for kind in wanted if kind not in ALL_KINDS]
-    if unknown or not wanted:
-        raise ConfigError(f"there is no kind {(unknown or [''])[0]!r}", way_out=f"choose from {', '.join(ALL_KINDS)}")
-    return wanted
+    from_bugs(sources, out, options, unisolated=unisolated, as_json=as_json)
 
 
 @app.command("list")
