@@ -16,6 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Protocol
 
+IDLE = ("pastebin", "setuponly", "setupplan", "stepwise", "unraisableexception", "threadexception", "faulthandler")
 LONGEST = 100_000
 """Characters of one example's output that are kept."""
 
@@ -166,6 +167,7 @@ def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
         "--continue-on-collection-errors",
         "-p",
         "no:warnings",
+        *(word for name in IDLE for word in ("-p", f"no:{name}")),
         "--tb=short",
         f"--assert={'rewrite' if options.explain else 'plain'}",
     ]

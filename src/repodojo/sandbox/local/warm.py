@@ -25,7 +25,8 @@ PRELOAD = (  # noqa: SIM905  # sixty names read better as text
     "fractions functools hashlib heapq inspect io itertools json linecache logging math operator os pathlib pickle "
     "pprint random re shutil statistics string subprocess tempfile textwrap threading time tokenize traceback types "
     "typing unittest unittest.mock uuid warnings weakref xml.etree.ElementTree zlib runpy importlib.metadata "
-    "pytest _pytest.assertion.rewrite _pytest.doctest _pytest.fixtures _pytest.junitxml _pytest.unittest"
+    "pytest _pytest.assertion.rewrite _pytest.doctest _pytest.fixtures _pytest.junitxml _pytest.unittest "
+    "_pytest._argcomplete _pytest.helpconfig _pytest.skipping"
 ).split()
 RUNNER = "boxrun"
 GUESTS = (
