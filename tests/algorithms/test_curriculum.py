@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from math import exp, lgamma
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repodojo.algorithms.curriculum import difficulty_weights, refreshed, signal_chance
+from repodojo.algorithms.curriculum import difficulty_weights, refreshed, signal_chance, usual_rate
 
 COUNTS = st.integers(0, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
-@given(count=COUNTS, group=st.integers(2, 16))
-def test_the_chance_is_the_average_over_the_posterior(count: tuple[int, int], group: int) -> None:
+def log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
+
+
+@given(count=COUNTS, group=st.integers(2, 16), usual=st.sampled_from([0.1, 0.5, 0.8]))
+def test_the_chance_is_the_average_over_the_posterior(count: tuple[int, int], group: int, usual: float) -> None:
     solved, attempts = count
-    p = (np.arange(200_000) + 0.5) / 200_000
-    density = p**solved * (1 - p) ** (attempts - solved)
-    wanted = (density * (1 - p**group - (1 - p) ** group)).sum() / density.sum()
-    assert signal_chance([solved], [attempts], group_size=group)[0] == pytest.approx(wanted, rel=1e-4)
+    a, b = 2 * usual + solved, 2 * (1 - usual) + attempts - solved
+    wanted = 1 - exp(log_beta(a + group, b) - log_beta(a, b)) - exp(log_beta(a, b + group) - log_beta(a, b))
+    assert signal_chance([solved], [attempts], group_size=group, usual=usual)[0] == pytest.approx(
+        wanted, rel=1e-6, abs=1e-9
+    )
 
 
 def test_half_solved_is_preferred_and_solved_and_hopeless_are_alike() -> None:
@@ -26,6 +33,13 @@ def test_half_solved_is_preferred_and_solved_and_hopeless_are_alike() -> None:
     assert half > 0.95 and none == pytest.approx(every) and none < 0.35
     new = signal_chance([0], [0], group_size=8)[0]
     assert none < new < half
+
+
+def test_where_little_is_solved_what_was_solved_once_comes_before_what_was_never_tried() -> None:
+    solved, attempts = [1, *[0] * 9, 0], [4, *[4] * 9, 0]
+    weights = difficulty_weights(solved, attempts, group_size=8, floor=0.0)
+    assert weights[0] > 2 * weights[-1] > 2 * weights[1]
+    assert usual_rate([], []) == 0.5 and usual_rate([0, 0], [10, 0]) == pytest.approx(1 / 3)
 
 
 @given(st.lists(COUNTS, min_size=1, max_size=20), st.sampled_from([0.0, 0.1, 1.0]))
@@ -52,6 +66,8 @@ def test_counts_that_cannot_be_are_refused() -> None:
                 function(solved, attempts)  # type: ignore[no-untyped-call]
     with pytest.raises(ValueError, match="group_size"):
         signal_chance([1], [1], group_size=1)
+    with pytest.raises(ValueError, match="usual"):
+        signal_chance([1], [1], group_size=2, usual=0.0)
     with pytest.raises(ValueError, match="floor"):
         difficulty_weights([1], [1], group_size=2, floor=2.0)
     with pytest.raises(ValueError, match="no tasks"):

@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from repodojo.algorithms.advantages.groups import Floats, array
 
 
-def signal_chance(solved: Any, attempts: Any, *, group_size: int) -> Floats:
+def signal_chance(solved: Any, attempts: Any, *, group_size: int, usual: float = 0.5) -> Floats:
     """Chance [K] that a group of G holds both a success and a failure, given `solved` of `attempts` so far.
 
-    E[1 - p^G - (1 - p)^G] with p ~ Beta(1 + solved, 1 + failed): a task never tried counts as any, one tried often and
-    half solved comes near 1, one always or never solved falls with every attempt. ValueError for counts that cannot be
-    and for a group below two.
+    E[1 - p^G - (1 - p)^G] with p ~ Beta(2 usual + solved, 2 (1 - usual) + failed): a task never tried counts as any
+    (with `usual` 1/2), or as a usual one, one tried often and half solved comes near 1, one always or never solved
+    falls with every attempt. ValueError for counts that cannot be, for a group below two and `usual` outside (0, 1).
     """
     solved_K, attempts_K = (array(x).astype(np.float64) for x in (solved, attempts))
     if solved_K.shape != attempts_K.shape or (solved_K < 0).any() or (solved_K > attempts_K).any():
         raise ValueError("solved must lie in 0..attempts, one of each a task")
     if group_size < 2:
         raise ValueError(f"group_size is {group_size}: one alone has nothing to be compared with")
-    a_K, b_K = 1 + solved_K, 1 + attempts_K - solved_K
+    if not 0 < usual < 1:
+        raise ValueError(f"usual is {usual}, it must lie between 0 and 1")
+    a_K, b_K = 2 * usual + solved_K, 2 * (1 - usual) + attempts_K - solved_K
     further = np.arange(group_size)[:, None]  # E[p^G] is the product of (a + i) / (a + b + i) over i < G
     all_solved_K = ((a_K + further) / (a_K + b_K + further)).prod(0)
     all_failed_K = ((b_K + further) / (a_K + b_K + further)).prod(0)
@@ -34,15 +36,28 @@ def difficulty_weights(solved: Any, attempts: Any, *, group_size: int, floor: fl
     """Sampling weights [K] that sum to 1: proportional to the chance of a signal, none below `floor` / K.
 
     The floor keeps every task in play, so that one that has become solvable, or was forgotten, is found out. 1 is
-    uniform. ValueError as in `signal_chance`, for floor outside [0, 1], and for no tasks.
+    uniform. What is known of the tasks that were tried says what is usual for the others (empirical Bayes): where few
+    are solved, a task that was solved once is worth more than one never tried. ValueError as in `signal_chance`, for
+    floor outside [0, 1], and for no tasks.
     """
     if not 0 <= floor <= 1:
         raise ValueError(f"floor is {floor}, it must lie in [0, 1]")
-    chance_K = signal_chance(solved, attempts, group_size=group_size)
+    chance_K = signal_chance(solved, attempts, group_size=group_size, usual=usual_rate(solved, attempts))
     if not chance_K.size:
         raise ValueError("no tasks to choose from")
     weights_K: Floats = floor / chance_K.size + (1 - floor) * chance_K / chance_K.sum()
     return weights_K
+
+
+def usual_rate(solved: Any, attempts: Any) -> float:
+    """Mean solve rate of the tasks that were tried, each counting once, between a success and a failure added.
+
+    >>> usual_rate([1, 0, 0], [4, 4, 0])
+    0.3125
+    """
+    solved_K, attempts_K = (array(x).astype(np.float64) for x in (solved, attempts))
+    tried_K = attempts_K > 0
+    return float((1 + (solved_K[tried_K] / attempts_K[tried_K]).sum()) / (2 + tried_K.sum()))
 
 
 def refreshed(solved: Any, attempts: Any, *, too_easy: float = 2 / 3, tries: int = 1) -> NDArray[np.bool_]:
