@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repodojo.agent.tools import Bash, Search, ToolContext, Toolset, default_tools
+from repodojo.agent.tools.base import Memo
 from repodojo.agent.tools.bash import BashArguments
 from repodojo.agent.tools.editor import NEEDS
 from repodojo.agent.tools.search import MOST_HITS, SearchArguments
@@ -64,7 +65,7 @@ async def test_the_visible_command_is_the_test_run() -> None:
 
 
 async def test_one_state_of_the_source_runs_once() -> None:
-    memo: dict[tuple[str, str], ExecResult] = {}
+    memo = Memo(10)
     box = answers(ExecResult(0, b"1 passed"))
     context = ToolContext(TASK, box, memo)
     for _ in range(3):
@@ -81,12 +82,12 @@ async def test_one_state_of_the_source_runs_once() -> None:
 
 
 async def test_other_commands_switch_the_memo_off() -> None:
-    memo: dict[tuple[str, str], ExecResult] = {}
+    memo = Memo(10)
     box = answers(ExecResult(0, b""))
     context = ToolContext(TASK, box, memo)
     for command in ("repro", "touch x", "repro", "repro"):
         await bash(context, command)
-    assert len(box.commands) == 4 and len(memo) == 1
+    assert len(box.commands) == 4 and not memo.hits
     without = ToolContext(TASK, answers(ExecResult(0, b"")), None)
     for _ in range(2):
         await bash(without, "repro")
@@ -254,8 +255,8 @@ async def test_submit_ends_the_episode() -> None:
 
 
 async def test_a_limit_that_was_met_is_not_remembered() -> None:
-    memo: dict[tuple[str, str], ExecResult] = {}
+    memo = Memo(10)
     box = answers(ExecResult(None, b"", "timeout"))
     for _ in range(2):
         await bash(ToolContext(TASK, box, memo), "repro")
-    assert len(box.commands) == 2 and not memo
+    assert len(box.commands) == 2

@@ -7,6 +7,7 @@ found from the symptom's names alone, never from the bug.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ async def retrieve(sandbox: Sandbox, focus: Sequence[str]) -> Listing | None:
     return None
 
 
+@functools.lru_cache(maxsize=256)  # the episodes of a group ask for the same, and large files take 20 ms to parse
 def listing(path: str, source: str, name: str) -> Listing:
     """The definition's lines without docstring, dedented; LookupError where `name` is not defined in `source`."""
     text, numbers, ranges = render(_find(ast.parse(source), name.split(".")), source.split("\n"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 from repodojo.agent import prompts
@@ -12,9 +11,10 @@ from repodojo.agent.focus import retrieve
 from repodojo.agent.policy import Act, Actor, Moment
 from repodojo.agent.together import Ready, run_calls
 from repodojo.agent.tools import ToolContext, Toolset
+from repodojo.agent.tools.base import Memo
 from repodojo.agent.tools.toolset import cut
 from repodojo.core.errors import ToolFormatError
-from repodojo.core.protocols import ExecResult, Sandbox
+from repodojo.core.protocols import Sandbox
 from repodojo.core.records import StopReason, Task, ToolCall, ToolResult, Turn
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.toolcalls import parse
@@ -57,7 +57,7 @@ async def play(
     *,
     tools: Toolset,
     limits: AgentLimits,
-    memo: MutableMapping[tuple[str, str], ExecResult] | None = None,
+    memo: Memo | None = None,
     name: tuple[str, str] = ("", ""),
 ) -> Played:
     """Play one episode; `name` is its own and its group's.

@@ -10,7 +10,7 @@ from repodojo.core.digest import fingerprint
 from repodojo.core.errors import GradingError, OutageError, SandboxError
 from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
-from repodojo.rewards.cache import VerdictCache
+from repodojo.rewards.cache import REMEMBERED, VerdictCache, is_verdict
 from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.plain import forges
@@ -55,7 +55,7 @@ class TestReward:
 
     def __init__(self, factory: SandboxFactory, *, cache: VerdictCache | None = None, warm: bool = True) -> None:
         self.factory = factory
-        self.cache = cache or VerdictCache()
+        self.cache = cache or VerdictCache(REMEMBERED)
         self.warm = warm
         self.witness = Witness(factory)
         self._docstrings = Docstrings(factory)
@@ -68,11 +68,7 @@ class TestReward:
                 way_out="use a reward for that kind",
             )
         kept, refused = admissible(changes, task.protected, import_roots(task))
-        mark = fingerprint(kept)
-        known = self.cache.get(task.id, mark)
-        if known is None:
-            known = await self._graded(task, kept)
-            self.cache.put(task.id, mark, known)
+        known = await self.cache.of((task.id, fingerprint(kept)), lambda: self._graded(task, kept), is_verdict)
         parts = {**known.parts, "refused": known.parts.get("refused", 0.0) + len(refused)}
         return replace(known, parts=parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -14,15 +14,21 @@ from repodojo.agent.loop import AgentLimits, Played, play
 from repodojo.agent.mcp.client import equipped
 from repodojo.agent.policy import Act, Actor, Policy, Replaying
 from repodojo.agent.tools import Toolset
+from repodojo.agent.tools.base import Memo
 from repodojo.core.editing import ANSWER, is_edit, unchanged
 from repodojo.core.errors import OutageError
-from repodojo.core.protocols import ExecResult, Reward, Sandbox, SandboxFactory
+from repodojo.core.protocols import Reward, SandboxFactory
 from repodojo.core.records import REPLAYED_TURNS, Score, Task, Trajectory
+from repodojo.core.remembered import Remembered
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.orders import MODEL, Order
 
 if TYPE_CHECKING:
     from repodojo.gateway.harness import Harness
+
+
+REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
+ORIGINALS = 1_000  # texts of files
 
 
 @dataclass
@@ -34,8 +40,9 @@ class Stage:
     chat: ChatFormat
     tools: Toolset
     limits: AgentLimits
-    memo: MutableMapping[tuple[str, str], ExecResult] | None = field(default_factory=dict)
+    memo: Memo | None = field(default_factory=lambda: Memo(REMEMBERED))
     harness: Harness | None = None
+    originals: Remembered[tuple[str, str], str] = field(default_factory=lambda: Remembered(ORIGINALS))
 
 
 async def run_order(
@@ -84,22 +91,22 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
                 )
     finally:
         await box.close()
-    base: dict[str, str] = {}
-    if played.changes:
-        clean = await stage.boxes.create(task.environment)
+    return played, {path: await _original(task, path, stage) for path in played.changes}
+
+
+async def _original(task: Task, path: str, stage: Stage) -> str:
+    """What a file of the task's environment holds, "" where there is none."""
+
+    async def read() -> str:
+        box = await stage.boxes.create(task.environment)
         try:
-            for path in played.changes:
-                base[path] = await _text(clean, path)
+            return (await box.read(path)).decode("utf-8", "replace")
+        except OSError:  # not there, or a folder: an agent may put a file where the base has one
+            return ""
         finally:
-            await clean.close()
-    return played, base
+            await box.close()
 
-
-async def _text(box: Sandbox, path: str) -> str:
-    try:
-        return (await box.read(path)).decode("utf-8", "replace")
-    except OSError:  # not there, or a folder: an agent may put a file where the base has one
-        return ""
+    return await stage.originals.of((task.id, path), read)
 
 
 def _actor(policy: Policy, order: Order, stage: Stage) -> Actor:

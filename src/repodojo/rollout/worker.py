@@ -20,20 +20,19 @@ from repodojo.agent import editing
 from repodojo.agent.kit import toolset
 from repodojo.agent.policy import ModelPolicy, Policy
 from repodojo.agent.scripted.scripts import scripted
+from repodojo.agent.tools.base import Memo
 from repodojo.core.editing import is_edit
 from repodojo.core.errors import RepodojoError
-from repodojo.core.recent import Recent
 from repodojo.core.records import Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.actions import Ticket
-from repodojo.rollout.episode import Stage, run_order
+from repodojo.rollout.episode import REMEMBERED, Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
 from repodojo.sandbox.ahead import PreparedBoxes
 
 if TYPE_CHECKING:
     from repodojo.gateway.harness import Harness
 
-REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
 
 # Messages to a worker: ("play", [(Order, Ticket)]), ("cancel", [Ticket]), ("publish", version, path),
 # ("threads", count), ("stop",). From it: ("ready",), ("started", Ticket, time), ("done", Ticket, Trajectory),
@@ -143,7 +142,7 @@ class Worker:
         reward = composed(GradedReward(boxes), boxes, s.reward)
         if s.attacker:
             reward = AttackerReward(reward, HeldOut(boxes))
-        memo: Recent[tuple[str, str], Any] | None = Recent(REMEMBERED) if s.memo_tests else None
+        memo = Memo(REMEMBERED) if s.memo_tests else None
         return Stage(boxes, reward, self.chat, toolset(s.kit), s.agent, memo)
 
     async def serve(self) -> None:

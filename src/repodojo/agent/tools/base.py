@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from repodojo.core.protocols import ExecResult, Sandbox
 from repodojo.core.records import Task, ToolResult
+from repodojo.core.remembered import Remembered
 
 
 class Arguments(BaseModel):
@@ -64,6 +65,10 @@ class Kept:
     limit: int
 
 
+Memo = Remembered[tuple[str, str], ExecResult]
+"""Output of the visible command, by a task's id and the fingerprint of the changes."""
+
+
 @dataclass
 class ToolContext:
     """What the tools of one episode share.
@@ -76,7 +81,7 @@ class ToolContext:
 
     task: Task
     sandbox: Sandbox
-    memo: MutableMapping[tuple[str, str], ExecResult] | None = None
+    memo: Memo | None = None
     view: View = field(default_factory=View)
     undo: list[Change] = field(default_factory=list)
     untracked: bool = False

@@ -59,9 +59,9 @@ class Bash:
         if context.memo is None or context.untracked:
             return await context.sandbox.exec(argv, warm=True)
         key = (context.task.id, fingerprint(await context.sandbox.changes()))
-        if key in context.memo:
-            return context.memo[key]
-        result = await context.sandbox.exec(argv, warm=True)
-        if result.ended == "exit":  # a limit that was met once, perhaps on a busy machine, is no fact about the source
-            context.memo[key] = result
-        return result
+        return await context.memo.of(key, lambda: context.sandbox.exec(argv, warm=True), _is_fact)
+
+
+def _is_fact(result: ExecResult) -> bool:
+    """Whether a run says something of the source: a limit that was met once, perhaps on a busy machine, does not."""
+    return result.ended == "exit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -47,6 +48,10 @@ class Toolset:
 
     def schemas(self) -> list[dict[str, Any]]:
         """What the chat template puts into the prompt."""
+        return self._schemas
+
+    @functools.cached_property
+    def _schemas(self) -> list[dict[str, Any]]:
         return [schema(tool) for tool in self.tools.values()]
 
     def with_tools(self, more: Sequence[OwnSchema]) -> Toolset:

@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 from repodojo.agent import prompts
 from repodojo.agent.focus import retrieve
 from repodojo.agent.tools import default_tools
-from repodojo.agent.tools.base import ToolContext
+from repodojo.agent.tools.base import Memo, ToolContext
 from repodojo.core.errors import ToolFormatError
 from repodojo.core.records import Task
 from repodojo.inference.toolcalls import RawCall
-from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.grade import TestReward
+from repodojo.rollout.episode import REMEMBERED
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
 from repodojo.train.sections import Agent
@@ -44,9 +44,11 @@ class School:
         store = Path(settings["store"])
         self.tasks = {task.id: task for task in TaskStore(store).tasks()}
         self.boxes = LocalFactory(store, allow_unisolated=settings["allow_unisolated"])
-        self.reward = TestReward(self.boxes, cache=VerdictCache())
+        self.reward = TestReward(
+            self.boxes,
+        )
         self.tools = default_tools(Agent().observation_chars)
-        self.memo: dict[Any, Any] = {}
+        self.memo = Memo(REMEMBERED)
 
     async def opening(self, task: Task) -> list[dict[str, str]]:
         box = await self.boxes.create(task.environment)

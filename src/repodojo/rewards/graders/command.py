@@ -11,7 +11,7 @@ from repodojo.core.digest import fingerprint
 from repodojo.core.errors import GradingError, OutageError, SandboxError
 from repodojo.core.protocols import ExecResult, Sandbox, SandboxFactory
 from repodojo.core.records import Environment, Score, Task, Trajectory
-from repodojo.rewards.cache import VerdictCache
+from repodojo.rewards.cache import REMEMBERED, VerdictCache, is_verdict
 from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.grade import ATTEMPTS
@@ -48,7 +48,7 @@ class CommandReward:
 
     def __init__(self, factory: SandboxFactory, *, cache: VerdictCache | None = None) -> None:
         self.factory = factory
-        self.cache = cache or VerdictCache()
+        self.cache = cache or VerdictCache(REMEMBERED)
         self.witness = Witness(factory)
         self._docstrings = Docstrings(factory)
 
@@ -56,11 +56,7 @@ class CommandReward:
         """Grade `changes`. GradingError for a grader that lacks what its kind needs."""
         judge = _judge(task)
         kept, refused = admissible(changes, task.protected, import_roots(task))
-        mark = fingerprint(kept)
-        known = self.cache.get(task.id, mark)
-        if known is None:
-            known = await self._graded(task, kept, judge)
-            self.cache.put(task.id, mark, known)
+        known = await self.cache.of((task.id, fingerprint(kept)), lambda: self._graded(task, kept, judge), is_verdict)
         return replace(known, parts={**known.parts, "refused": known.parts.get("refused", 0.0) + len(refused)})
 
     async def _graded(self, task: Task, changes: Changes, judge: Judge) -> Score:
