@@ -11,7 +11,9 @@ from repodojo.core.errors import TaskError
 from repodojo.core.records import Split, Task, Trajectory
 from repodojo.evaluate.summary import Difference, Row, paired_difference
 from repodojo.evaluate.tables import write_results
+from repodojo.inference import checkpoint
 from repodojo.rollout.orders import MODEL
+from repodojo.rollout.pool import WorkerPool
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.make import Options
 from repodojo.tasks.session import make_all
@@ -45,13 +47,15 @@ class Quickstart:
 
     def play(self) -> None:
         """Measure the base and the references, train, measure again, write results.json."""
-        held_out = self.tasks()
-        self._measure("base", setup.model_path(self.config), MODEL, held_out)
-        for name in measure.REFERENCES:
-            self._measure(name, setup.model_path(self.config), name, held_out)
+        held_out, base = self.tasks(), setup.model_path(self.config)
+        with Workers(self.config) as workers:
+            self._measure("base", base, MODEL, held_out, workers)
+            for name in measure.REFERENCES:
+                self._measure(name, base, name, held_out, workers)
         final = train(self.run, self.watcher)
-        self._measure("rft", self.run.path / "checkpoints" / "rft", MODEL, held_out)
-        self._measure("rl", final, MODEL, held_out)
+        with Workers(self.config) as workers:
+            self._measure("rft", self.run.path / "checkpoints" / "rft", MODEL, held_out, workers)
+            self._measure("rl", final, MODEL, held_out, workers)
         write_results(
             self.run.path / RESULTS,
             self.rows,
@@ -61,33 +65,62 @@ class Quickstart:
             extra={"held_out_tasks": len(held_out), "packages": sorted({t.labels["package"] for t in held_out})},
         )
 
-    def _measure(self, name: str, model: Path, policy: str, tasks: list[Task]) -> None:
+    def _measure(self, name: str, model: Path, policy: str, tasks: list[Task], workers: Workers) -> None:
         stage, attempts = f"eval-{name}", self.config.eval.attempts
         found = [self.run.load(row["id"]) for row in self.run.query("stage = ? ORDER BY rowid", (stage,))]
         self.watcher.phase(f"measuring {name}", len(tasks) * attempts)
         if len(found) != len(tasks) * attempts:
-            found = self._episodes(name, model, policy, tasks)
+            found = self._episodes(name, workers.of(model), policy, tasks)
             self.run.add(found, stage=stage, step=0)
             self.run.commit(self.run.state)
         store = Path(self.config.tasks.store)
         self.rows[name] = measure.row(name, found, tasks, store, self.config.run.seed)
 
-    def _episodes(self, name: str, model: Path, policy: str, tasks: list[Task]) -> list[Trajectory]:
-        with setup.open_pool(self.config, model) as pool:
-            return measure.episodes(
-                pool,
-                tasks,
-                attempts=self.config.eval.attempts,
-                seed=self.config.run.seed,
-                policy=policy,
-                name=f"held-out/{name}",
-                on_episode=self.watcher.advance,
-            )
+    def _episodes(self, name: str, pool: WorkerPool, policy: str, tasks: list[Task]) -> list[Trajectory]:
+        return measure.episodes(
+            pool,
+            tasks,
+            attempts=self.config.eval.attempts,
+            seed=self.config.run.seed,
+            policy=policy,
+            name=f"held-out/{name}",
+            on_episode=self.watcher.advance,
+        )
 
     def _differences(self) -> list[Difference]:
         pairs = (("rft", "base"), ("rl", "rft"), ("rl", "base"), ("rl", "tested-search"))
         seed = self.config.run.seed
         return [paired_difference(self.rows[better], self.rows[worse], seed=seed) for better, worse in pairs]
+
+
+class Workers:
+    """Workers for one model after the other: they start at the first that is asked for, and take the next one's weights.
+
+    Starting two costs six seconds on two cores.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._pool: WorkerPool | None = None
+        self._model: Path | None = None
+        self._version = 0
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def of(self, model: Path) -> WorkerPool:
+        """Workers that sample from the model in a folder."""
+        if self._pool is None:
+            self._pool = setup.open_pool(self._config, model)
+        elif model != self._model:
+            self._version += 1
+            self._pool.publish(self._version, checkpoint.read_weights(model))
+        self._model = model
+        return self._pool
 
 
 def make_tasks(
