@@ -94,7 +94,7 @@ class Quickstart:
 
 
 class Workers:
-    """Workers for one model after the other: they start at the first that is asked for, and take the next one's weights.
+    """Workers for one model after the other: they start for the first, and take the weights of the next.
 
     Starting two costs six seconds on two cores.
     """
