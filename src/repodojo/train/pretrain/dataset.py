@@ -23,7 +23,7 @@ from repodojo.train.pretrain.transcripts import transcript
 OPENING = 0.2  # weight of the prompt's tokens: three quarters of all that counts, and not what the gate asks for
 STEP = 64
 LIMITS = AgentLimits(max_turns=8, max_tokens=256, max_context=1024)  # of the explorer's episodes
-PLAY = AgentLimits(max_turns=8, max_tokens=96, max_context=1536)  # of the base's own: the quickstart's, and two turns more
+PLAY = AgentLimits(max_turns=8, max_tokens=96, max_context=1536)  # of the base's own episodes
 PART = 500  # functions a piece of work
 
 
