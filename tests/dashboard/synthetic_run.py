@@ -6,6 +6,7 @@ import math
 import random
 from pathlib import Path
 
+from repodojo.core.machine import described
 from repodojo.core.records import (
     Environment,
     Grader,
@@ -19,7 +20,7 @@ from repodojo.core.records import (
     Turn,
 )
 from repodojo.evaluate.summary import Row, paired_difference, summarise
-from repodojo.evaluate.tables import machine, write_results
+from repodojo.evaluate.tables import write_results
 from repodojo.train.config import load
 from repodojo.train.rundir import RunDir, RunState
 
@@ -88,7 +89,7 @@ def make_run(path: Path, *, rl_steps: int = 60, tasks: int = 120) -> Path:
     rng = random.Random(3)
     config = load(None, [f"rl.steps={rl_steps}", "run.seed=3"])
     command = "repodojo quickstart --seed 3"
-    with RunDir.create(path, config, {"command": command, "repodojo": "0.1.0", "machine": machine()}) as run:
+    with RunDir.create(path, config, {"command": command, "repodojo": "0.1.0", "machine": described()}) as run:
         version = 0
         for stage, steps in (("rft", 12), ("rl", rl_steps)):
             for step in range(1, steps + 1):
