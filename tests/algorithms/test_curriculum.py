@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import exp, lgamma
 
 import numpy as np
@@ -60,7 +61,12 @@ def test_golubevs_refresh() -> None:
 
 
 def test_counts_that_cannot_be_are_refused() -> None:
-    for function in (refreshed, lambda s, a: signal_chance(s, a, group_size=8)):
+    for function in (
+        refreshed,
+        usual_rate,
+        partial(signal_chance, group_size=8),
+        partial(difficulty_weights, group_size=8),
+    ):
         for solved, attempts in (([2], [1]), ([-1], [1]), ([1], [1, 2])):
             with pytest.raises(ValueError, match="solved must lie"):
                 function(solved, attempts)  # type: ignore[no-untyped-call]

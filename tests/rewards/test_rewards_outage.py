@@ -63,7 +63,7 @@ async def test_a_whole_run_over_its_time_is_the_codes_fault_where_sound_code_is_
 async def test_a_machine_on_which_sound_code_is_late_too_gives_no_verdict(factory: SandboxFactory, task: Task) -> None:
     """The limit is one that nothing can meet, as on a machine that stands still."""
     stuck = replace(task, grader=replace(task.grader, timeout=0.001))
-    reward = TestReward(factory, cache=VerdictCache(100))
+    reward = TestReward(factory, cache=VerdictCache())
     for changes in ({}, changed("while True: pass")):
         score = await reward.score(stuck, changes, None)
         assert (score.value, score.error) == (None, "GradingError")

@@ -17,9 +17,7 @@ def signal_chance(solved: Any, attempts: Any, *, group_size: int, usual: float =
     (with `usual` 1/2), or as a usual one, one tried often and half solved comes near 1, one always or never solved
     falls with every attempt. ValueError for counts that cannot be, for a group below two and `usual` outside (0, 1).
     """
-    solved_K, attempts_K = (array(x).astype(np.float64) for x in (solved, attempts))
-    if solved_K.shape != attempts_K.shape or (solved_K < 0).any() or (solved_K > attempts_K).any():
-        raise ValueError("solved must lie in 0..attempts, one of each a task")
+    solved_K, attempts_K = _counts(solved, attempts)
     if group_size < 2:
         raise ValueError(f"group_size is {group_size}: one alone has nothing to be compared with")
     if not 0 < usual < 1:
@@ -52,10 +50,12 @@ def difficulty_weights(solved: Any, attempts: Any, *, group_size: int, floor: fl
 def usual_rate(solved: Any, attempts: Any) -> float:
     """Mean solve rate of the tasks that were tried, each counting once, between a success and a failure added.
 
+    ValueError for counts that cannot be.
+
     >>> usual_rate([1, 0, 0], [4, 4, 0])
     0.3125
     """
-    solved_K, attempts_K = (array(x).astype(np.float64) for x in (solved, attempts))
+    solved_K, attempts_K = _counts(solved, attempts)
     tried_K = attempts_K > 0
     return float((1 + (solved_K[tried_K] / attempts_K[tried_K]).sum()) / (2 + tried_K.sum()))
 
@@ -66,11 +66,16 @@ def refreshed(solved: Any, attempts: Any, *, too_easy: float = 2 / 3, tries: int
     Golubev et al. (arXiv 2508.03501) chose the 2,028 tasks of their stage 2 so. A task with fewer than `tries` attempts
     stays: nothing is known of it. ValueError for counts that cannot be.
     """
-    solved_K, attempts_K = (array(x).astype(np.int64) for x in (solved, attempts))
-    if solved_K.shape != attempts_K.shape or (solved_K < 0).any() or (solved_K > attempts_K).any():
-        raise ValueError("solved must lie in 0..attempts, one of each a task")
+    solved_K, attempts_K = _counts(solved, attempts)
     known_K = attempts_K >= max(tries, 1)
     # multiplied out, and with room for the last bit: 2 of 3 is 2/3
     easy_K = solved_K >= too_easy * attempts_K - 1e-9
     keep_K: NDArray[np.bool_] = ~known_K | (~easy_K & (solved_K > 0))
     return keep_K
+
+
+def _counts(solved: Any, attempts: Any) -> tuple[Floats, Floats]:
+    solved_K, attempts_K = (array(x).astype(np.float64) for x in (solved, attempts))
+    if solved_K.shape != attempts_K.shape or (solved_K < 0).any() or (solved_K > attempts_K).any():
+        raise ValueError("solved must lie in 0..attempts, one of each a task")
+    return solved_K, attempts_K

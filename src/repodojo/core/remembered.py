@@ -19,12 +19,12 @@ class Remembered(Generic[K, V]):
 
     >>> async def answer() -> int:
     ...     return 42
-    >>> known = Remembered(100)
+    >>> known = Remembered()
     >>> [asyncio.run(known.of("question", answer)) for _ in range(3)], known.hits
     ([42, 42, 42], 2)
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int = 100_000) -> None:
         self.hits = 0
         self._kept: Recent[K, V] = Recent(size)
         self._running: dict[K, asyncio.Future[None]] = {}

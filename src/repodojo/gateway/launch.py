@@ -50,17 +50,14 @@ class Launcher:
                 process = int(await reader.readline())
             except (OSError, ValueError) as error:
                 raise OutageError(f"the loaded agent does not answer: {error!r}") from None
-            kept = bytearray()
-            code: int | None = None
+            kept, code = bytearray(), None
             try:
                 code = await asyncio.wait_for(_ended(reader, kept), seconds)
             except TimeoutError:
-                pass
+                pass  # None says so
             finally:
-                if code in (
-                    None,
-                    -signal.SIGKILL,
-                ):  # else it ended its group: the number may be another's
+                # Who told how it ended has ended its group: the number may be another's by now.
+                if code in (None, -signal.SIGKILL):
                     _kill(process)
             return code, kept.decode("utf-8", "replace")
 

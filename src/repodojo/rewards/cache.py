@@ -11,7 +11,6 @@ from repodojo.core.remembered import Remembered
 
 VerdictCache = Remembered[tuple[str, str], Score]
 """By a task's id and the fingerprint of the changes."""
-REMEMBERED = 100_000
 
 
 def is_verdict(score: Score) -> bool:

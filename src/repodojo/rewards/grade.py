@@ -10,7 +10,7 @@ from repodojo.core.digest import fingerprint
 from repodojo.core.errors import GradingError, OutageError, SandboxError
 from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
-from repodojo.rewards.cache import REMEMBERED, VerdictCache, is_verdict
+from repodojo.rewards.cache import VerdictCache, is_verdict
 from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.plain import forges
@@ -55,7 +55,7 @@ class TestReward:
 
     def __init__(self, factory: SandboxFactory, *, cache: VerdictCache | None = None, warm: bool = True) -> None:
         self.factory = factory
-        self.cache = cache or VerdictCache(REMEMBERED)
+        self.cache = cache or VerdictCache()
         self.warm = warm
         self.witness = Witness(factory)
         self._docstrings = Docstrings(factory)

@@ -17,7 +17,7 @@ from repodojo.agent.tools import Toolset
 from repodojo.agent.tools.base import Memo
 from repodojo.core.editing import ANSWER, is_edit, unchanged
 from repodojo.core.errors import OutageError
-from repodojo.core.protocols import Reward, SandboxFactory
+from repodojo.core.protocols import Reward, Sandbox, SandboxFactory
 from repodojo.core.records import REPLAYED_TURNS, Score, Task, Trajectory
 from repodojo.core.remembered import Remembered
 from repodojo.inference.chat import ChatFormat
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from repodojo.gateway.harness import Harness
 
 
-REMEMBERED = 100_000  # outputs of the visible command, some hundred bytes each
-ORIGINALS = 1_000  # texts of files
+ORIGINALS = 1_000  # sets of files, with their texts
 
 
 @dataclass
@@ -40,9 +39,9 @@ class Stage:
     chat: ChatFormat
     tools: Toolset
     limits: AgentLimits
-    memo: Memo | None = field(default_factory=lambda: Memo(REMEMBERED))
+    memo: Memo | None = field(default_factory=Memo)
     harness: Harness | None = None
-    originals: Remembered[tuple[str, str], str] = field(default_factory=lambda: Remembered(ORIGINALS))
+    originals: Remembered[tuple[str, ...], Mapping[str, str]] = field(default_factory=lambda: Remembered(ORIGINALS))
 
 
 async def run_order(
@@ -91,22 +90,27 @@ async def _play(task: Task, policy: Policy, order: Order, stage: Stage) -> tuple
                 )
     finally:
         await box.close()
-    return played, {path: await _original(task, path, stage) for path in played.changes}
+    return played, await _originals(task, tuple(sorted(played.changes)), stage)
 
 
-async def _original(task: Task, path: str, stage: Stage) -> str:
-    """What a file of the task's environment holds, "" where there is none."""
+async def _originals(task: Task, paths: tuple[str, ...], stage: Stage) -> Mapping[str, str]:
+    """What files of the task's environment hold, "" where there is none."""
 
-    async def read() -> str:
+    async def read() -> Mapping[str, str]:
         box = await stage.boxes.create(task.environment)
         try:
-            return (await box.read(path)).decode("utf-8", "replace")
-        except OSError:  # not there, or a folder: an agent may put a file where the base has one
-            return ""
+            return {path: await _text(box, path) for path in paths}
         finally:
             await box.close()
 
-    return await stage.originals.of((task.id, path), read)
+    return await stage.originals.of((task.id, *paths), read) if paths else {}
+
+
+async def _text(box: Sandbox, path: str) -> str:
+    try:
+        return (await box.read(path)).decode("utf-8", "replace")
+    except OSError:  # not there, or a folder: an agent may put a file where the base has one
+        return ""
 
 
 def _actor(policy: Policy, order: Order, stage: Stage) -> Actor:

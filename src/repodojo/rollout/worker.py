@@ -26,7 +26,7 @@ from repodojo.core.errors import RepodojoError
 from repodojo.core.records import Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.actions import Ticket
-from repodojo.rollout.episode import REMEMBERED, Stage, run_order
+from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
 from repodojo.sandbox.ahead import PreparedBoxes
 
@@ -142,7 +142,7 @@ class Worker:
         reward = composed(GradedReward(boxes), boxes, s.reward)
         if s.attacker:
             reward = AttackerReward(reward, HeldOut(boxes))
-        memo = Memo(REMEMBERED) if s.memo_tests else None
+        memo = Memo() if s.memo_tests else None
         return Stage(boxes, reward, self.chat, toolset(s.kit), s.agent, memo)
 
     async def serve(self) -> None:

@@ -21,7 +21,6 @@ from repodojo.core.errors import ToolFormatError
 from repodojo.core.records import Task
 from repodojo.inference.toolcalls import RawCall
 from repodojo.rewards.grade import TestReward
-from repodojo.rollout.episode import REMEMBERED
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
 from repodojo.train.sections import Agent
@@ -48,7 +47,7 @@ class School:
             self.boxes,
         )
         self.tools = default_tools(Agent().observation_chars)
-        self.memo = Memo(REMEMBERED)
+        self.memo = Memo()
 
     async def opening(self, task: Task) -> list[dict[str, str]]:
         box = await self.boxes.create(task.environment)

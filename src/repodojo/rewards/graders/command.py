@@ -11,7 +11,7 @@ from repodojo.core.digest import fingerprint
 from repodojo.core.errors import GradingError, OutageError, SandboxError
 from repodojo.core.protocols import ExecResult, Sandbox, SandboxFactory
 from repodojo.core.records import Environment, Score, Task, Trajectory
-from repodojo.rewards.cache import REMEMBERED, VerdictCache, is_verdict
+from repodojo.rewards.cache import VerdictCache, is_verdict
 from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.grade import ATTEMPTS
@@ -48,7 +48,7 @@ class CommandReward:
 
     def __init__(self, factory: SandboxFactory, *, cache: VerdictCache | None = None) -> None:
         self.factory = factory
-        self.cache = cache or VerdictCache(REMEMBERED)
+        self.cache = cache or VerdictCache()
         self.witness = Witness(factory)
         self._docstrings = Docstrings(factory)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from repodojo.core.editing import is_edit
 from repodojo.core.protocols import Reward, SandboxFactory
 from repodojo.core.records import Score, Task, Trajectory
-from repodojo.rewards.cache import REMEMBERED, VerdictCache
+from repodojo.rewards.cache import VerdictCache
 from repodojo.rewards.edem import EditReward
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.graders.command import OF_PARSER, CommandReward
@@ -22,7 +22,7 @@ class GradedReward:
     """
 
     def __init__(self, factory: SandboxFactory, *, cache: VerdictCache | None = None, warm: bool = True) -> None:
-        cache = cache or VerdictCache(REMEMBERED)
+        cache = cache or VerdictCache()
         self.tests = TestReward(factory, cache=cache, warm=warm)
         self.commands = CommandReward(factory, cache=cache)
         self.edits = EditReward()

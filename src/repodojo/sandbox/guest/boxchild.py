@@ -16,9 +16,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Protocol
 
-IDLE = ("pastebin", "setuponly", "setupplan", "stepwise", "unraisableexception", "threadexception", "faulthandler")
 LONGEST = 100_000
 """Characters of one example's output that are kept."""
+IDLE = ("pastebin", "setuponly", "setupplan", "stepwise", "unraisableexception", "threadexception", "faulthandler")
+"""Plugins of pytest that no test can use here; each takes a millisecond to set up."""
 
 
 class Wishes(Protocol):
