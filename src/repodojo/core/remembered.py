@@ -49,6 +49,10 @@ class Remembered(Generic[K, V]):
             del self._running[key]
             done.set_result(None)
 
+    def get(self, key: K) -> V | None:
+        """The value if it has been worked out."""
+        return self._kept.get(key)
+
     def _keep(self, key: K, value: V, keep: Callable[[V], bool]) -> V:
         if keep(value):
             self._kept[key] = value

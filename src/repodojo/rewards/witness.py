@@ -8,7 +8,6 @@ comparison with the sound code's own answers happens here, on the host. Twice, i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from typing import Any
 
 from repodojo.core.errors import GradingError
 from repodojo.core.protocols import Sandbox, SandboxFactory
-from repodojo.core.recent import Recent
 from repodojo.core.records import Environment, Task
+from repodojo.core.remembered import Remembered
 from repodojo.rewards.agree import agree
 from repodojo.rewards.variants import Call, variants, wilder
 
@@ -84,18 +83,11 @@ class Witness:
     def __init__(self, factory: SandboxFactory, *, remembered: int = 4096, salt: str = "") -> None:
         """`salt` draws other variants than those of a witness without it."""
         self.factory, self.salt = factory, salt
-        self._cases: Recent[str, tuple[Case, ...]] = Recent(remembered)
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._cases = Remembered[str, tuple[Case, ...]](remembered)
 
     async def cases(self, task: Task, docstrings: Mapping[str, str]) -> tuple[Case, ...]:
         """The cases of a task; () where its function or its arguments cannot be told in plain terms."""
-        async with self._locks.setdefault(task.id, asyncio.Lock()):
-            known = self._cases.get(task.id)
-            if known is None:
-                known = await self._work_out(task, docstrings)
-                self._cases[task.id] = known
-        self._locks.pop(task.id, None)
-        return known
+        return await self._cases.of(task.id, lambda: self._work_out(task, docstrings))
 
     async def ask(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> Testimony:
         """Question the changed code; a variant that the bug does not touch has no say, so it is not asked."""
