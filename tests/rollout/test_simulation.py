@@ -14,6 +14,7 @@ from repodojo.rollout.simulation.compare import compare
 from repodojo.rollout.simulation.engine import SimulatedEngine
 from repodojo.rollout.simulation.pipeline import simulate
 from repodojo.rollout.simulation.techniques import Size, Techniques, alone
+from repodojo.rollout.simulation.tuning import best_share, trial_size
 from repodojo.rollout.simulation.workload import Costs, Drawn, Figures, Plan, Recorded
 
 COSTS = Costs(decode_fixed=1.0, decode_each=0.0, prefill_token=0.0)
@@ -130,6 +131,18 @@ def test_staleness_lets_learning_and_sampling_overlap() -> None:
     assert one.seconds == pytest.approx(10 * (20 + 30))
     assert two.seconds == pytest.approx(20 + 10 * 30)  # the learner never waits after the first step
     assert two.learner_busy > 0.9 and two.worst_staleness == 1
+
+
+@pytest.mark.parametrize(("token_seconds", "best"), [(0.02, 0.25), (2.0, 0.75)])
+def test_the_learner_gets_the_share_that_its_work_asks_for(token_seconds: float, best: float) -> None:
+    costs = Costs(decode_fixed=0.1, decode_each=0.5, prefill_token=0.0)  # a batch of two takes nearly twice one
+    work = Recorded([[plan(0.0)] * 2], costs, token_seconds=token_seconds, sync_seconds=0.0)
+    ahead, size = Techniques(staleness=1, in_flight=True), Size(8, 4, groups=4, group_size=2, steps=5)
+    assert best_share(work, ahead, size, shares=(0.25, 0.75)) == best
+    rates = {share: simulate(work, replace(ahead, learner_share=share), trial_size(size)) for share in (0.25, 0.75)}
+    assert best == max(rates, key=lambda share: rates[share].episodes_per_hour)
+    assert best_share(work, ahead, replace(size, engines=1)) == 0  # one accelerator does both
+    assert best_share(work, ahead, replace(size, engines=3), shares=(0.1,)) == 1 / 3
 
 
 def test_first_come_favours_short_episodes_and_stratified_does_not() -> None:

@@ -33,7 +33,9 @@ def simulate(
     steps: Annotated[int | None, typer.Option(help="Steps simulated.")] = None,
     redundancy: Annotated[int, typer.Option(min=0, help="Redundant members where that technique is on.")] = 2,
     staleness: Annotated[int, typer.Option(min=1, help="Versions behind where that technique is on.")] = 2,
-    learner_share: Annotated[float, typer.Option(help="Accelerators that learn where the pipeline overlaps.")] = 0.25,
+    learner_share: Annotated[
+        float | None, typer.Option(help="Accelerators that learn where steps overlap; default: what trials find best.")
+    ] = None,
     policies: Annotated[str, typer.Option(help="Only these, comma-separated; default: all of them.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of what is drawn.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -92,16 +94,19 @@ def _workload(source: Path | None, figures: Path | None, seed: int) -> Workload:
 
 
 def _techniques(
-    config: Config | None, work: Workload, size: Size, extra: tuple[int, int, float]
+    config: Config | None, work: Workload, size: Size, extra: tuple[int, int, float | None]
 ) -> dict[str, Techniques]:
     from repodojo.rollout.simulation.techniques import alone
+    from repodojo.rollout.simulation.tuning import best_share
     from repodojo.train.simulation import techniques_of, usual_deadline
 
     redundancy, staleness, share = extra
     deadline = usual_deadline(work, batch=max(1, size.environments // size.engines))
+    if share is None:
+        share = best_share(work, alone(deadline, redundancy, staleness, 0.0)["all"], size)
     found = alone(deadline, redundancy, staleness, share)
     if size.engines == 1:  # one cannot both sample and learn at a time
-        found = {name: techniques for name, techniques in found.items() if not techniques.learner_share}
+        found = {name: techniques for name, techniques in found.items() if not techniques.staleness}
     return found if config is None else {"configured": techniques_of(config), **found}
 
 
