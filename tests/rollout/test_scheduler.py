@@ -223,6 +223,20 @@ def test_groups_too_old_for_what_is_published_are_given_up_with_what_they_have(s
     assert players.scheduler.in_flight() == 6 - len(old) + 1
 
 
+def test_what_it_remembers_does_not_grow_with_the_episodes_that_are_over() -> None:
+    players = Players(Rules(deadline=10.0), slots=(4, 4))
+    for number in range(500):
+        players.ask(f"g{number}", size=1)
+        if number >= 12:
+            ticket = players.playing()[0]
+            players.do(players.scheduler.started(ticket, now=float(number)))
+            players.finish(ticket, now=float(number))
+            players.scheduler.next_alarm()
+    held = players.scheduler
+    assert len(held._loads) == len(held._listed) <= 2 * 5 and len(held._alarms) <= 1
+    assert held.in_flight() == 12 and held.playing() == 8
+
+
 def test_while_held_nothing_is_handed_out() -> None:
     players = Players(Rules())
     players.do(players.scheduler.hold(True))

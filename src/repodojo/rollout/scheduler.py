@@ -44,7 +44,8 @@ class Scheduler:
         self._workers: dict[str, Worker] = {}
         self._given: dict[Ticket, tuple[Worker, Member]] = {}
         self._queue: deque[list[Member]] = deque()
-        self._loads: list[tuple[int, int, str]] = []
+        self._loads: list[tuple[int, int, str]] = []  # a heap; no load of a worker is in it twice, or it would grow
+        self._listed: set[tuple[int, int, str]] = set()
         self._alarms: list[tuple[float, Literal["deadline", "grace"], Ticket]] = []
         self.held = False
 
@@ -179,11 +180,14 @@ class Scheduler:
             worker = self._workers.get(name)
             if worker is not None and not worker.condemned and len(worker.tickets) == load:
                 return worker
-            heapq.heappop(self._loads)
+            self._listed.remove(heapq.heappop(self._loads))
         return None
 
     def _loaded(self, worker: Worker) -> None:
-        heapq.heappush(self._loads, (len(worker.tickets), worker.rank, worker.id))
+        entry = (len(worker.tickets), worker.rank, worker.id)
+        if entry not in self._listed:
+            self._listed.add(entry)
+            heapq.heappush(self._loads, entry)
 
     def _free(self, ticket: Ticket) -> Member | None:
         worker, member = self._given.pop(ticket, (None, None))
