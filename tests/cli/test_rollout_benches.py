@@ -35,7 +35,9 @@ def test_a_soak_stores_every_episode_whatever_befalls_its_boxes(small: soak.Soak
     assert small.stored == 5 * 2 * soak.GROUP == len(small.store.query())
     assert sum(small.trouble[kind] for kind in ("fails", "hangs", "was killed")) >= 1
     assert small.scheduler.counts["retries"] >= 1 and small.scheduler.in_flight() == small.scheduler.playing() == 0
-    assert len({mark.descriptors for mark in marks[1:]}) == 1 and all(mark.stored_bytes > 0 for mark in marks)
+    assert len({mark.descriptors for mark in marks[1:]}) == 1
+    held = [100 <= mark.stored_bytes <= 10_000 for mark in marks[1:]]  # every step by itself, whenever files grow
+    assert all(held)
 
 
 def test_a_leak_of_descriptors_shows(small: soak.Soak, monkeypatch: pytest.MonkeyPatch) -> None:
