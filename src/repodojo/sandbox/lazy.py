@@ -128,7 +128,11 @@ class LazySandbox:
         return self._epoch
 
     def _show(self, path: str, data: bytes, epoch: int) -> None:
-        """A file of the real box that need not be asked for again: nothing lives in a box between two commands."""
+        """A file of the real box that need not be asked for again: nothing lives in a box between two commands.
+
+        (In an unisolated one a process may that left its group; then the agent reads what it wrote itself. What counts,
+        `changes`, is always asked of the box.)
+        """
         if epoch == self._epoch and not self._running and len(data) <= difference.FILE_CAP:
             self._shown = path, data
 
