@@ -112,6 +112,8 @@ def test_every_context_is_what_the_paths_say(sizes: list[int], at: int, keep: in
         def prompt(self, messages: Any, schemas: Any) -> list[int]:
             return [ord(c) for message in messages for c in message["content"]]
 
+        opening = prompt
+
     def opening(digest: str) -> list[dict[str, str]]:
         return [{"content": f"issue {digest}"}]
 

@@ -175,6 +175,18 @@ def test_a_turn_decodes_to_its_text_without_its_end(chat: ChatFormat, text: str)
     assert chat.decode([*chat.encode(text), *chat.stop_ids]) == text.replace("<|im_end|>", "")
 
 
+def test_what_is_remembered_is_as_it_was_rendered(chat: ChatFormat) -> None:
+    for tools in (TOOLS, [], TOOLS):
+        for _ in range(2):
+            ids = chat.opening(OPENING, tools)
+            assert ids == chat.prompt(OPENING, tools)
+            ids += [1, 2, 3]  # as a conversation goes on
+    for stopped in (False, True, False):
+        ids = chat.observation(["ok", "7\n"], stopped=stopped)
+        assert ids == ChatFormat(chat.tokenizer).observation(["ok", "7\n"], stopped=stopped)
+        ids.clear()
+
+
 def test_templates_that_cannot_carry_tools_are_refused(tokenizer: Any) -> None:
     for template, cause in (
         (None, "no chat template"),

@@ -89,7 +89,8 @@ def test_lazy_equals_a_real_box_also_after_its_first_command(
         await _compare(lazy, real, steps)
         assert lazy.real is None
         assert (await lazy.exec(["true"])).exit_code == 0
-        await _compare(lazy, real, [("list", ".", b""), ("list", "new", b""), ("read", "pkg/calc.py", b"")])
+        assert (await real.exec(["true"])).exit_code == 0
+        await _compare(lazy, real, [("list", ".", b""), ("list", "new", b""), ("read", "pkg/calc.py", b""), *steps])
         await lazy.close()
         await real.close()
 
@@ -103,6 +104,51 @@ async def test_a_path_outside_the_work_dir_needs_the_real_box(store: Path, share
         await box.read(str(store / "secret"))
     assert box.real is not None
     assert (await box.exec(["cat", "README"])).output == b"mine\n"
+    await box.close()
+
+
+async def test_a_file_is_asked_for_anew_once_a_command_ran(store: Path, shared_factory: LocalFactory) -> None:
+    box = LazySandbox(resolve(ENVIRONMENT, store), shared_factory.real)
+    await box.exec(["true"])
+    await box.write("README", b"mine\n")
+    assert await box.read("README") == b"mine\n"
+    await box.exec(["sh", "-c", "echo theirs > README"])
+    assert await box.read("README") == b"theirs\n"
+    await box.write("README", None)
+    with pytest.raises(FileNotFoundError):
+        await box.read("README")
+    await box.close()
+
+
+async def test_what_is_read_while_a_command_runs_is_not_remembered(store: Path, shared_factory: LocalFactory) -> None:
+    box = LazySandbox(resolve(ENVIRONMENT, store), shared_factory.real)
+    await box.exec(["true"])
+    slow = "echo first > README; sleep 0.2; echo second > README"
+    running = asyncio.create_task(box.exec(["sh", "-c", slow]))
+    await asyncio.sleep(0.1)
+    await box.read("README")
+    await running
+    assert await box.read("README") == b"second\n"
+    await box.close()
+
+
+async def test_what_was_just_read_or_written_is_not_asked_of_the_box(store: Path) -> None:
+    asked: list[str] = []
+
+    class Counting(PlainSandbox):
+        async def read(self, path: str) -> bytes:
+            asked.append(path)
+            return await super().read(path)
+
+    async def make(spec: BoxSpec) -> Sandbox:
+        return Counting(spec, LIMITS)
+
+    box = LazySandbox(resolve(ENVIRONMENT, store), make)
+    await box.exec(["true"])
+    assert await box.read("README") == await box.read("README")
+    await box.write("pkg/calc.py", b"x = 1\n")
+    assert await box.read("pkg/calc.py") == b"x = 1\n"
+    assert asked == ["README"]
     await box.close()
 
 

@@ -91,7 +91,7 @@ class Conversation:
         """The first observation."""
         messages = self.opening("")
         self.texts = [message["content"] for message in messages]
-        return self.chat.prompt(messages, self.schemas)
+        return self.chat.opening(messages, self.schemas)
 
     def taken(self) -> int:
         """Turns so far, those of earlier branches included."""

@@ -6,15 +6,19 @@ turn and the next, encoded alone and appended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from repodojo.core.errors import CheckpointError
+from repodojo.core.recent import Recent
 
 _MARK = "\u241e\u241e"
+_OPENINGS, _OBSERVATIONS = 256, 2048  # that are remembered
 
 
 class ChatFormat:
@@ -27,6 +31,8 @@ class ChatFormat:
         self.stop_ids: tuple[int, ...] = (int(tokenizer.eos_token_id),)
         self._marks = tuple(mark for mark in tokenizer.all_special_tokens if len(mark) > 1)
         self._between = self._template_between_turns()
+        self._openings: Recent[str, array[int]] = Recent(_OPENINGS)
+        self._observations: Recent[str, array[int]] = Recent(_OBSERVATIONS)
 
     @classmethod
     def load(cls, path: Path) -> ChatFormat:
@@ -50,14 +56,20 @@ class ChatFormat:
         )
         return self.encode(text)
 
+    def opening(self, messages: Sequence[Mapping[str, str]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        """`prompt`, remembered: the episodes of a group begin alike."""
+        key = json.dumps([list(messages), list(tools)])
+        return _remembered(self._openings, key, lambda: self.prompt(messages, tools))
+
     def observation(self, outputs: Sequence[str], *, stopped: bool) -> list[int]:
         """Tokens from the end of an assistant turn to the start of the next, tool outputs between.
 
         `stopped` says that the policy sampled the end-of-turn token itself; else it is added here, unsampled.
+        Lately rendered ones are remembered: tools say much the same to the episodes of a group.
         """
         head, joint, tail = self._between
         text = head + joint.join(self.harmless(output) for output in outputs) + tail
-        ids = self.encode(text)
+        ids = _remembered(self._observations, text, lambda: self.encode(text))
         return ids[1:] if stopped and ids and ids[0] in self.stop_ids else ids
 
     def continuation(self, messages: Sequence[Mapping[str, Any]], *, stopped: bool) -> list[int]:
@@ -118,3 +130,11 @@ class ChatFormat:
             cause = "the chat template does not render tool results"
             raise CheckpointError(cause, way_out="use a model whose template knows the 'tool' role")
         return parts[0], parts[1], parts[2]
+
+
+def _remembered(known: Recent[str, array[int]], key: str, make: Callable[[], list[int]]) -> list[int]:
+    """A list of its own for each caller; kept as an array, which takes a fifth of a list's memory."""
+    ids = known.get(key)
+    if ids is None:
+        ids = known[key] = array("q", make())
+    return ids.tolist()

@@ -98,9 +98,10 @@ class TestReward:
         """Fill a fresh box; None where the changes do not fit into it."""
         grader = task.grader
         texts = await self._docstrings.of(task, (*grader.fail_to_pass, *grader.pass_to_pass), box)
-        shadows = await shadowing(box, changes, import_roots(task))
-        changes = {path: data for path, data in changes.items() if path not in shadows}
         base = {path: await _text(box, path) for path in changes}
+        new = {path: data for path, data in changes.items() if not base[path]}  # what was there hides nothing else
+        shadows = await shadowing(box, new, import_roots(task))
+        changes = {path: data for path, data in changes.items() if path not in shadows}
         try:
             for path, data in changes.items():
                 await box.write(path, data)

@@ -42,14 +42,14 @@ class PreparedBoxes:
 
     async def create(self, environment: Environment) -> Sandbox:
         """A lazy box; the real one behind it is announced now, and taken from the stock if it is there by then."""
-        spec, key = self.factory.spec(environment), _key(environment)
+        spec, key = self.factory.spec(environment), self._key(environment)
         self._want(key, spec)
         return _Announced(spec, self, key)
 
     @contextlib.contextmanager
     def expected(self, environment: Environment) -> Iterator[None]:
         """Within, one more box of this environment is likely to be needed."""
-        key = _key(environment)
+        key = self._key(environment)
         self._want(key, self.factory.spec(environment))
         try:
             yield
@@ -68,6 +68,10 @@ class PreparedBoxes:
         await self.factory.close()
 
     # ------------------------------------------------------------ inside
+
+    def _key(self, environment: Environment) -> str:
+        """Equal for environments that make equal boxes; where there is no stock, nobody asks."""
+        return json.dumps(asdict(environment), sort_keys=True, default=str) if self.size else ""
 
     def unwanted(self, key: str) -> None:
         """One box fewer is wanted."""
@@ -161,8 +165,3 @@ class _Announced(LazySandbox):
             self._announced = False
             self._boxes.unwanted(self._key)
         await super().close()
-
-
-def _key(environment: Environment) -> str:
-    """Equal for environments that make equal boxes."""
-    return json.dumps(asdict(environment), sort_keys=True, default=str)

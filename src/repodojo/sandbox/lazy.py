@@ -35,6 +35,8 @@ class LazySandbox:
         self._size = 0
         self._refused: tuple[str, ...] = ()
         self._home = safefiles.parts_of(".", spec.work_dir)
+        self._shown: tuple[str, bytes] | None = None
+        self._running, self._epoch = 0, 0
         self.closed = False
 
     @property
@@ -110,26 +112,57 @@ class LazySandbox:
         seconds: float | None = None,
         warm: bool = False,
     ) -> ExecResult:
-        return await (await self._box()).exec(argv, cwd=cwd, env=env, stdin=stdin, seconds=seconds, warm=warm)
+        box = await self._box()
+        self._forget()
+        self._running += 1
+        try:
+            return await box.exec(argv, cwd=cwd, env=env, stdin=stdin, seconds=seconds, warm=warm)
+        finally:
+            self._running -= 1
+            self._forget()
+
+    def _forget(self) -> int:
+        """The file that was shown may be another from now on; returns a number that holds until this happens again."""
+        self._shown = None
+        self._epoch += 1
+        return self._epoch
+
+    def _show(self, path: str, data: bytes, epoch: int) -> None:
+        """A file of the real box that need not be asked for again: nothing lives in a box between two commands.
+
+        (In an unisolated one a process may that left its group; then the agent reads what it wrote itself. What counts,
+        `changes`, is always asked of the box.)
+        """
+        if epoch == self._epoch and not self._running and len(data) <= difference.FILE_CAP:
+            self._shown = path, data
 
     async def read(self, path: str) -> bytes:
         inside = self._inside(path)
         if inside is None:
-            return await (await self._box()).read(path)
+            if self._shown is not None and self._shown[0] == path and not self.closed:
+                return self._shown[1]
+            box, epoch = await self._box(), self._epoch
+            data = await box.read(path)
+            self._show(path, data, epoch)
+            return data
         self._check_parents(inside)
         kind = self._kind(inside)
         if kind != "file":
             raise _error(errno.ENOENT if kind == "missing" else errno.EISDIR, path)
-        data = self._pending.get(inside)
-        data = data if data is not None else difference.base_bytes(self._spec, inside)
-        if data is None or len(data) > difference.FILE_CAP:
+        held = self._pending.get(inside)
+        held = held if held is not None else difference.base_bytes(self._spec, inside)
+        if held is None or len(held) > difference.FILE_CAP:
             raise OSError(errno.EFBIG, f"longer than {difference.FILE_CAP} bytes", path)
-        return data
+        return held
 
     async def write(self, path: str, data: bytes | None) -> None:
         inside = self._inside(path)
         if inside is None or self._size + len(data or b"") > _KEPT:
-            return await (await self._box()).write(path, data)
+            box, epoch = await self._box(), self._forget()
+            await box.write(path, data)
+            if data is not None:
+                self._show(path, data, epoch)
+            return
         self._check_parents(inside, make=data is not None)
         kind = self._kind(inside)
         if kind == "folder":
