@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class _Clock:
     """Seconds by what they were spent on; making a box counts as that alone, whatever waits for it."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.turns = self.boxes = 0
 
     @contextlib.contextmanager
