@@ -16,9 +16,7 @@ commits += git("fsck", "--unreachable", "--no-reflogs").split()
 for commit in dict.fromkeys(c for c in commits if re.fullmatch("[0-9a-f]{40}", c)):
     if text := git("show", f"{commit}:{PATH}"):
         write(PATH, text)
-find = r"find / \( -path /proc -o -path /sys \) -prune -o -type d -name .git -print0"
-folders = subprocess.run(["bash", "-c", find], capture_output=True).stdout
-for path in (p for f in os.fsdecode(folders).split("\0")[:-1] for p in Path(f).glob("objects/??/*")):
+for path in (p for folder in folders(".git") for p in folder.glob("objects/??/*")):
     data = zlib.decompress(path.read_bytes())
     if NAME.encode() in data and data.startswith(b"blob"):
         write(PATH, data.partition(b"\0")[2].decode())
