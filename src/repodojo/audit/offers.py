@@ -91,7 +91,5 @@ async def _held(
         result = await box.exec(("python", FILE), stdin=given, seconds=task.grader.timeout, warm=True)
     finally:
         await box.close()
-    held: list[bool | None] = [row == b"true" for row in result.report.splitlines()][: len(lines)]
-    if len(held) < len(lines):
-        held.append(False)
-    return held + [None] * (len(lines) - len(held))
+    told = [row == b"true" for row in result.report.splitlines()]
+    return [*told, False, *[None] * len(lines)][: len(lines)]
