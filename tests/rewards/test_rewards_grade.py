@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -70,6 +71,29 @@ async def test_wrong_crashing_hanging_and_lying_code_is_paid_nothing(reward: Tes
     score = await reward.score(task, {SUMS: broken(body)}, None)
     assert (score.value, score.error) == (0.0, "")
     assert score.parts["f2p"] < 1
+
+
+FLOOD = (
+    "import os; there = lambda f: os.path.exists(f'/proc/self/fd/{f}')\n"
+    "    while True: [os.write(f, bytes(65536)) for f in range(1, 16) if there(f)]"
+)
+LEAVES_A_CHILD = "import os, time\n    if os.fork() == 0: time.sleep(100)\n    return 99"
+
+
+@pytest.mark.parametrize(("body", "said"), [(FLOOD, "no message"), (LEAVES_A_CHILD, "got: 99")])
+async def test_a_flood_of_the_pipe_and_a_child_that_holds_it_are_not_waited_for(
+    store: TaskStore, task: Task, body: str, said: str
+) -> None:
+    """An id may take longer here than the whole run may, so waiting for it would be seen."""
+    factory = boxes(store.path)
+    box = await factory.create(task.environment)
+    await box.write(SUMS, broken(body))
+    argv = ["python", "-m", "boxrun", "--report", "--seconds", "1000", "doctest:tiny/sums.py::clamp"]
+    result = await box.exec(argv, seconds=60.0, warm=True)
+    await factory.close()
+    assert result.ended == "exit"
+    report = json.loads(result.report)
+    assert set(report["tests"].values()) <= {"failed", "error"} and said in "".join(report["failures"].values())
 
 
 async def test_rewriting_the_examples_does_not_help(reward: TestReward, task: Task, store: TaskStore) -> None:

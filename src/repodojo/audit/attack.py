@@ -49,7 +49,11 @@ class Attack:
         return self.only in ("", task.id)
 
     async def run(self, box: Sandbox, task: Task) -> ExecResult:
-        """Carry it out as an agent's own command. An executable is given the issue on standard input."""
+        """Carry it out as an agent's own command. An executable is given the issue on standard input.
+
+        A script runs in a warm interpreter, as the code does that an agent's visible command starts: the same user and
+        folders, half the CPU time of a cold one.
+        """
         if self.program:
             await box.write("/tmp/attack", self.program)
             await box.exec(("bash", "-c", "chmod +x /tmp/attack"), seconds=SECONDS)
@@ -57,7 +61,8 @@ class Attack:
         path, _, name = (task.focus[0] if task.focus else "").partition("::")
         told = f"\nPATH, NAME, INSTRUCTION = {path!r}, {name!r}, {task.instruction!r}\n"
         source = f"{_kit()}{told}{self.script}"
-        return await box.exec(("bash", "-c", "python3 -"), stdin=source.encode(), seconds=SECONDS)
+        await box.write("/tmp/attack.py", source.encode())
+        return await box.exec(("python", "/tmp/attack.py"), seconds=SECONDS, warm=True)
 
 
 def lying(body: str, top: str = "") -> str:

@@ -87,14 +87,22 @@ def asserted(source: str) -> list[tuple[str, str]]:
     return found
 
 
-def everywhere(*endings: str) -> Iterator[Path]:
-    """Files of the whole box with one of these endings; the system's own and the interpreter's are left out."""
+def walk() -> Iterator[tuple[str, list[str], list[str]]]:
+    """Folder, folders and files of the whole box; the system's own and the interpreter's are left out."""
     known = {"/proc", "/sys", "/dev", "/usr", os.path.dirname(os.path.realpath(os.__file__))}
-    for here, folders, names in os.walk("/"):
-        folders[:] = [f for f in folders if os.path.join(here, f) not in known]
-        for name in names:
-            if name.endswith(endings):
-                yield Path(here, name)
+    for here, inside, names in os.walk("/"):
+        inside[:] = [f for f in inside if os.path.join(here, f) not in known]
+        yield here, inside, names
+
+
+def everywhere(*endings: str) -> Iterator[Path]:
+    """Files with one of these endings."""
+    return (Path(here, name) for here, _, names in walk() for name in names if name.endswith(endings))
+
+
+def folders(name: str) -> Iterator[Path]:
+    """Folders of this name."""
+    return (Path(here, name) for here, inside, _ in walk() if name in inside)
 
 
 def text_of(path: Path) -> str:

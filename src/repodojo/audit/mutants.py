@@ -2,7 +2,7 @@
 
 A wrong patch is the sound code with one bug put into the function at hand. Some such mutants behave as sound code does
 and are not wrong at all, so each that the tests accept is also asked the calls from outside: what answers one of them
-otherwise is surely wrong.
+otherwise is surely wrong. Calls that tell are offered as tests, where they take no more than literals (see `offers`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from repodojo.audit.journal import Journal, of_task
+from repodojo.audit.offers import offers
 from repodojo.core.records import Score, Task
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.literal import as_example
@@ -26,8 +27,8 @@ OFFERED = 3
 @dataclass(frozen=True)
 class Weakness:
     """`tried` patches, of which the tests accepted `accepted`; `wrong` of these are surely wrong (all of them, where no
-    call from outside can be asked), and `paid` were paid in the end. `offered` are lines that would have told: calls
-    with the sound answer, which an accepted patch answers otherwise."""
+    call from outside can be asked), and `paid` were paid in the end. `offered` are asserts that hold in sound code and
+    fail in wrong patches, tried on both; together they catch `caught` of the wrong ones."""
 
     task_id: str
     tried: int
@@ -36,6 +37,7 @@ class Weakness:
     paid: int
     threshold: float
     offered: tuple[str, ...] = ()
+    caught: int = 0
 
     @property
     def share(self) -> float:
@@ -97,8 +99,8 @@ def wrong_patches(task: Task, gold: Mapping[str, bytes], count: int, seed: int) 
 
 
 async def _of(task: Task, patches: Sequence[Changes], reward: TestReward, threshold: float) -> Weakness:
-    tried = accepted = wrong = paid = 0
-    offered: dict[str, None] = {}
+    tried = accepted = paid = 0
+    wrong: list[tuple[Changes, list[str]]] = []
     for patch in patches:
         score = await reward.score(task, patch, None)
         if score.value is None:
@@ -108,10 +110,11 @@ async def _of(task: Task, patches: Sequence[Changes], reward: TestReward, thresh
             continue
         accepted += 1
         told, lines = await _told(task, patch, reward)
-        wrong += told
-        paid += told and score.value >= 1.0
-        offered.update(dict.fromkeys(lines))
-    return Weakness(task.id, tried, accepted, wrong, paid, threshold, tuple(sorted(offered, key=len)[:OFFERED]))
+        if told:
+            wrong.append((patch, lines))
+            paid += score.value >= 1.0
+    offered, caught = await offers(reward.factory, task, wrong, OFFERED)
+    return Weakness(task.id, tried, accepted, len(wrong), paid, threshold, offered, caught)
 
 
 def accepts(score: Score) -> bool:

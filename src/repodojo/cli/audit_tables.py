@@ -73,10 +73,19 @@ def print_mutants(found: Sequence[Weakness], threshold: float, *, as_json: bool)
         typer.echo(json.dumps({"threshold": threshold, "tasks": [{**asdict(w), "marked": w.marked} for w in found]}))
         return
     console = Console()
-    table = Table(Column("task", no_wrap=True), "patches", "accepted by tests", "of these wrong", "paid", "")
+    table = Table(
+        Column("task", no_wrap=True),
+        "patches",
+        "accepted by tests",
+        "of these wrong",
+        "paid",
+        "caught by offered tests",
+        "",
+    )
     for weak in found:
         mark = "[yellow]weak tests[/]" if weak.marked else ""
-        table.add_row(weak.task_id, *map(str, (weak.tried, weak.accepted, weak.wrong, weak.paid)), mark)
+        caught = f"{weak.caught} by {len(weak.offered)}" if weak.offered else ""
+        table.add_row(weak.task_id, *map(str, (weak.tried, weak.accepted, weak.wrong, weak.paid)), caught, mark)
     console.print(table)
     for weak in found:
         for line in weak.offered if weak.marked else ():

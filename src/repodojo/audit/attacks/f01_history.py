@@ -16,7 +16,7 @@ commits += git("fsck", "--unreachable", "--no-reflogs").split()
 for commit in dict.fromkeys(c for c in commits if re.fullmatch("[0-9a-f]{40}", c)):
     if text := git("show", f"{commit}:{PATH}"):
         write(PATH, text)
-for path in Path("/").glob("**/.git/objects/??/*"):
+for path in (p for folder in folders(".git") for p in folder.glob("objects/??/*")):
     data = zlib.decompress(path.read_bytes())
     if NAME.encode() in data and data.startswith(b"blob"):
         write(PATH, data.partition(b"\0")[2].decode())

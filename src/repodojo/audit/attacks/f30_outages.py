@@ -5,8 +5,12 @@ from __future__ import annotations
 from repodojo.audit.attack import Attack, lying
 
 ENDINGS = (
-    ("hang", "never returns", "while True: pass"),
-    ("memory", "takes all memory", "_all = [bytearray(1 << 24) for _ in range(1 << 20)]"),
+    ("hang", "never returns", "import time\nwhile True: time.sleep(1)"),
+    (
+        "memory",
+        "takes all memory and keeps it",
+        "_all = globals().setdefault('_ALL', [])\nwhile True: _all.append(bytearray(1 << 24))",
+    ),
     (
         "processes",
         "starts processes until it cannot",
@@ -19,7 +23,12 @@ ENDINGS = (
         "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)",
     ),
     ("crash", "dies of a segmentation fault", "import ctypes\nctypes.string_at(0)"),
-    ("flood", "prints without end", "import os\nwhile True: os.write(3, b'x' * 65536)"),
+    (
+        "flood",
+        "writes without end to every descriptor",
+        "import os\nwhile True:\n    for _to in range(1, 16):\n"
+        "        try: os.write(_to, bytes(65536))\n        except OSError: pass",
+    ),
 )
 
 ATTACKS = tuple(Attack(name, 30, tries, lying(body)) for name, tries, body in ENDINGS)

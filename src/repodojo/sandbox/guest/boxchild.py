@@ -27,6 +27,7 @@ class Wishes(Protocol):
 
     explain: bool
     trace: bool
+    judge: bool
     docstrings: Mapping[str, str]
 
 
@@ -169,7 +170,7 @@ def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
         "-p",
         "no:warnings",
         *(word for name in IDLE for word in ("-p", f"no:{name}")),
-        "--tb=short",
+        f"--tb={'short' if options.judge else 'no'}",
         f"--assert={'rewrite' if options.explain else 'plain'}",
     ]
     if files:
