@@ -1,4 +1,4 @@
-"""Training over a server: the same run as with the built-in engine, token for token, and what becomes of its failures."""
+"""Training over a server: the same run as with the built-in engine, token for token, and what its failures become."""
 
 from __future__ import annotations
 

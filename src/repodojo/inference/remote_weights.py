@@ -80,11 +80,7 @@ class WeightsPublisher:
         load = self._vllm if self._servers.kind == "vllm" else self._sglang
         for seconds in (*self._waits, None):
             try:
-                return (
-                    self._vllm(client, name, folder)
-                    if self._servers.kind == "vllm"
-                    else self._sglang(client, name, folder)
-                )
+                return load(client, name, folder)
             except EngineError as error:
                 if seconds is None:
                     cause = f"the weights {name!r} could not be published: {error.cause}"

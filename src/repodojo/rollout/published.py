@@ -14,9 +14,9 @@ STATE = "learner.pt"
 
 
 class Published:
-    """The newest weights of a pool. Folders are whole when they have their name, and go with the next or with `close`.
+    """The newest weights of a pool. A folder is whole when it has its name, and goes with the next or with `close`.
 
-    latest: version and folder of what workers are told of; None before the first, when workers have what their settings name
+    latest: version and folder of what workers are told of; None before the first, when they have `settings.model`
     """
 
     def __init__(self, settings: PoolSettings) -> None:

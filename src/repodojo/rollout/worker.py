@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def main(connection: Connection, settings: PoolSettings, place: int) -> None:
-    """Entry of the process at this place among its like. Ctrl-C is the parent's affair; when the parent is gone, so is this."""
+    """Entry of the process at this place among its like. Ctrl-C is the parent's affair; without parent this ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     outbox = Outbox(connection)
     try:
