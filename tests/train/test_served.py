@@ -59,9 +59,10 @@ def played(run: RunDir) -> dict[str, Trajectory]:
     return {row["id"]: run.load(row["id"]) for row in run.query("1")}
 
 
-def done(
-    folder: Path, settings: Sequence[str]
-) -> tuple[dict[str, Trajectory], Mapping[str, Any], list[dict[str, Any]]]:
+Done = tuple[dict[str, Trajectory], Mapping[str, Any], list[dict[str, Any]]]
+
+
+def done(folder: Path, settings: Sequence[str]) -> Done:
     """A whole run: its episodes, its final weights, its metrics."""
     with RunDir.create(folder, load(None, settings)) as run:
         weights = checkpoint.read_weights(train(run))
@@ -92,36 +93,45 @@ def same(found: Mapping[str, Trajectory], wanted: Mapping[str, Trajectory]) -> N
         assert logprobs == pytest.approx([p for turn in theirs.turns for p in turn.logprobs], abs=1e-4)
 
 
-def test_a_run_over_vllm_is_that_of_the_built_in_engine(
-    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
-) -> None:
-    """Three steps, an evaluation in between: weights that did not arrive, or arrived late, would change tokens.
-
-    After the first step of another run the server is gone, and one that nobody gave weights has its place: that run
-    stops, no episode of the outage is learned from, and resumed it ends like the others.
-    """
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, tiny_store: TaskStore, tiny_model: Path) -> tuple[list[str], Done]:
+    """Three steps and an evaluation in between by the built-in engine: settings, and what came of them."""
     given = [*WHOLE, *named(tiny_store, tiny_model), "rl.steps=3", "rl.eval_every=2", "eval.split=train"]
     given += ["eval.attempts=1", "rl.learning_rate=1e-3"]
-    plain, want, _ = done(tmp_path / "plain", given)
-    assert len(plain) == 3 * 8 + 2 and {0, 1, 2} == set().union(*map(versions_of, plain.values()))
+    return given, done(tmp_path_factory.mktemp("plain") / "run", given)
+
+
+def test_a_run_over_vllm_is_that_of_the_built_in_engine(
+    tmp_path: Path, plain: tuple[list[str], Done], tiny_model: Path
+) -> None:
+    """Weights that did not arrive, or arrived late, would change tokens."""
+    given, (wanted, want, _) = plain
+    assert len(wanted) == 3 * 8 + 2 and {0, 1, 2} == set().union(*map(versions_of, wanted.values()))
     with server(tiny_model) as (url, _process):
         found, got, lines = done(tmp_path / "served", [*given, *over("vllm", url), "rollout.workers=2"])
-    same(found, plain)
+    same(found, wanted)
     for name, trajectory in found.items():
-        assert versions_of(trajectory) == ({2} if name.startswith("eval/") else versions_of(plain[name]))
+        assert versions_of(trajectory) == ({2} if name.startswith("eval/") else versions_of(wanted[name]))
     assert all(torch.allclose(got[name], want[name], atol=1e-5) for name in want)
     for line in lines:
         if line["stage"] == "rl":
             assert line["mismatch_max"] < 1e-3 and line["outages"] == 0 and line["engine_decoded_tokens"] > 0
 
-    with contextlib.ExitStack() as later:
-        url, process = later.enter_context(server(tiny_model))
+
+@pytest.mark.slow
+def test_a_server_started_anew_stops_the_run_and_resumed_it_ends_the_same(
+    tmp_path: Path, plain: tuple[list[str], Done], tiny_model: Path
+) -> None:
+    """After the first step the server dies, and one that nobody gave weights takes its place."""
+    given, (wanted, want, _) = plain
+    with contextlib.ExitStack() as servers:
+        url, process = servers.enter_context(server(tiny_model))
         port = str(urlsplit(url).port)
 
         def anew() -> None:
             process.kill()
             process.wait()
-            assert later.enter_context(server(tiny_model, "--port", port))[0] == url
+            assert servers.enter_context(server(tiny_model, "--port", port))[0] == url
 
         with RunDir.create(tmp_path / "cut", load(None, [*given, *over("vllm", url)])) as run:
             with pytest.raises(OutageError, match="all of 8 episodes met an outage, the last: EngineError"):
@@ -129,7 +139,7 @@ def test_a_run_over_vllm_is_that_of_the_built_in_engine(
             assert run.state.step == 1 and run.state.version == 1
         with RunDir.resume(tmp_path / "cut") as run:
             final = checkpoint.read_weights(train(run))
-            same(played(run), plain)
+            same(played(run), wanted)
         assert all(torch.allclose(final[name], want[name], atol=1e-5) for name in want)
 
 

@@ -183,15 +183,16 @@ class RemoteModel:
             raise EngineError(f"{self.kind}'s weights {answer.last!r} give log-probs that are not finite")
 
     def _versions(self, answer: Answer, sent: int) -> tuple[int, ...]:
-        """The version of each token. Where the server says that of the last one only, all are charged to the oldest
-        that may have sampled one: that of the time when the turn was asked for."""
-        found = [self._known(answer.last, sent)] and [sent] * len(answer.ids)
-        if answer.spans:
-            found = []
-            for span in answer.spans:
-                found += [self._known(span.name, sent)] * (span.end - len(found))
-            if len(found) != len(answer.ids):
-                raise EngineError(f"{self.kind} says the weights of {len(found)} tokens of {len(answer.ids)}")
+        """The version of each token. Where the server names the weights of the last one alone, all are charged to the
+        oldest that may have sampled any: those of the time when the turn was asked for."""
+        self._known(answer.last, sent)
+        if not answer.spans:
+            return (sent,) * len(answer.ids)
+        found: list[int] = []
+        for span in answer.spans:
+            found += [self._known(span.name, sent)] * (span.end - len(found))
+        if len(found) != len(answer.ids):
+            raise EngineError(f"{self.kind} names the weights of {len(found)} tokens of {len(answer.ids)}")
         return tuple(found)
 
     def _known(self, name: str, sent: int) -> int:
