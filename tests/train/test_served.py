@@ -22,10 +22,11 @@ from repodojo.inference.fake import FakeModel
 from repodojo.inference.remote_fake import Served
 from repodojo.rollout.orders import group_orders
 from repodojo.tasks.store import TaskStore
-from repodojo.train import setup
+from repodojo.train import estimates, setup
 from repodojo.train.config import Config, dump, load
 from repodojo.train.events import Silent
 from repodojo.train.loop import train
+from repodojo.train.plan import plan
 from repodojo.train.rundir import RunDir
 from tiny_school import SETTINGS
 
@@ -94,7 +95,9 @@ def same(found: Mapping[str, Trajectory], wanted: Mapping[str, Trajectory]) -> N
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, tiny_store: TaskStore, tiny_model: Path) -> tuple[list[str], Done]:
+def built_in(
+    tmp_path_factory: pytest.TempPathFactory, tiny_store: TaskStore, tiny_model: Path
+) -> tuple[list[str], Done]:
     """Three steps and an evaluation in between by the built-in engine: settings, and what came of them."""
     given = [*WHOLE, *named(tiny_store, tiny_model), "rl.steps=3", "rl.eval_every=2", "eval.split=train"]
     given += ["eval.attempts=1", "rl.learning_rate=1e-3"]
@@ -102,10 +105,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory, tiny_store: TaskStore, tiny_
 
 
 def test_a_run_over_vllm_is_that_of_the_built_in_engine(
-    tmp_path: Path, plain: tuple[list[str], Done], tiny_model: Path
+    tmp_path: Path, built_in: tuple[list[str], Done], tiny_model: Path
 ) -> None:
     """Weights that did not arrive, or arrived late, would change tokens."""
-    given, (wanted, want, _) = plain
+    given, (wanted, want, _) = built_in
     assert len(wanted) == 3 * 8 + 2 and {0, 1, 2} == set().union(*map(versions_of, wanted.values()))
     with server(tiny_model) as (url, _process):
         found, got, lines = done(tmp_path / "served", [*given, *over("vllm", url), "rollout.workers=2"])
@@ -120,10 +123,10 @@ def test_a_run_over_vllm_is_that_of_the_built_in_engine(
 
 @pytest.mark.slow
 def test_a_server_started_anew_stops_the_run_and_resumed_it_ends_the_same(
-    tmp_path: Path, plain: tuple[list[str], Done], tiny_model: Path
+    tmp_path: Path, built_in: tuple[list[str], Done], tiny_model: Path
 ) -> None:
     """After the first step the server dies, and one that nobody gave weights takes its place."""
-    given, (wanted, want, _) = plain
+    given, (wanted, want, _) = built_in
     with contextlib.ExitStack() as servers:
         url, process = servers.enter_context(server(tiny_model))
         port = str(urlsplit(url).port)
@@ -214,6 +217,15 @@ def test_a_server_that_takes_too_little_is_refused(tiny_store: TaskStore, tiny_m
 def test_what_a_server_makes_of_no_use_is_refused(given: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(None, given)
+
+
+def test_a_plan_says_what_a_server_may_get_wrong() -> None:
+    machine = estimates.machine("h100", 1)
+    made = plan(load(None, [*over("vllm", "http://a"), "rollout.temperature=0.7"]), machine)
+    assert sum("processed_logprobs" in said or "tied output head" in said for said in made.warnings) == 2
+    engine = made.sections["rollout"]["engine"]
+    assert (engine.value, engine.how) == ("vllm", "http://a")
+    assert not plan(load(None, over("sglang", "http://a")), machine).warnings
 
 
 def test_yarn_is_refused_since_a_server_reads_it_once(tmp_path: Path) -> None:

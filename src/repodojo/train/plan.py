@@ -56,6 +56,8 @@ def plan(config: Config, machine: Machine) -> Plan:
     if "rl" not in config.run.stages:
         return Plan(sections, tuple(warnings_of(config)))
     found: list[str] = []
+    if config.rollout.engine == "vllm" and a.tied:
+        found.append("vLLM for CPUs never renews a tied output head: serve such a model on a GPU, or untie it")
     for span in spans(config):
         parts = {"recipe": _recipe(span.config), "batch": _batch(span.config)}
         parts |= {"memory": _memory(span.config, a, machine), "time": _time(span.config, a, machine)}
