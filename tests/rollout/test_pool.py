@@ -71,7 +71,7 @@ def test_workers_replaced_published_to_and_the_same_as_one_alone(tiny_store: Tas
         pool.publish(8, checkpoint.read_weights(tiny_model))
         assert [hand.version for hand in pool._hands] == [8, 8]
         processes = [hand.process for hand in pool._hands]
-        folder = pool._folder
+        folder = pool.published._folder
         assert folder is not None and [path.name for path in folder.iterdir()] == ["8"]
     assert not folder.exists() and not any(process.is_alive() for process in processes)
 

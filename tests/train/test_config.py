@@ -154,6 +154,8 @@ def test_the_condition_makes_an_idle_setting_welcome() -> None:
     assert load(None, ["rl.minibatches=1", "rollout.max_staleness=1", "rl.clip_high=0.3"]).rl.clip_high == 0.3
 
 
+SERVED = ["rollout.engine=vllm", "rollout.engine_urls=http://127.0.0.1:8000"]
+WITHOUT_DEFAULT = ("rollout.engine_urls",)  # a server is named, or there is none (see test_served)
 NEEDED = {
     "run.wandb_project": ["run.trackers=wandb"],
     "rollout.take": ["rollout.max_staleness=1"],
@@ -174,12 +176,15 @@ NEEDED = {
     "reward.partial_cap": ["reward.partial={hidden = 0.9}"],
     "monitor.release": ["rl.eval_every=2"],
     "attacker.finds": ["attacker.enabled=true"],
+    **{f"rollout.engine_{name}": SERVED for name in ("model", "key_file", "weights")},
     **{name: ["run.stages=sft"] for name in NAMES if name.startswith("sft.")},
 }
 """What makes a setting do something where the defaults leave it idle."""
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("recipe.")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if not name.startswith("recipe.") and name not in WITHOUT_DEFAULT]
+)
 def test_every_setting_is_described_and_can_be_overridden(name: str) -> None:
     row = next(row for row in describe() if row.name == name)
     assert row.text and row.kind

@@ -1,47 +1,82 @@
-"""A server that speaks as much of vLLM's and SGLang's HTTP as `RemoteModel` uses, over any `Model`: for tests.
+"""A server that speaks as much of vLLM's and SGLang's HTTP as is used here, over any `Model`: for tests and trials.
 
-Fields that it does not know are refused, so that a misspelt one is found; the real servers would ignore it.
+    python -m repodojo.inference.remote_fake FOLDER --port 8001
+
+serves a model folder by the built-in engine, and loads the weights that a run publishes. Fields that it does not know
+are refused, so that a misspelt one is found; the real servers would ignore it.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
-import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 
-from repodojo.core.errors import EngineError
-from repodojo.core.protocols import Completion, Model, SamplingParams
+from repodojo.inference.remote_fake_routes import MODEL, Loading, Served, answer
 
-MODEL = "served"
-_VLLM = {"model", "prompt", "max_tokens", "temperature", "seed", "stop_token_ids", "logprobs", "return_token_ids"}
-_SGLANG = {"max_new_tokens", "temperature", "stop_token_ids", "sampling_seed", "no_stop_trim"}
-_EITHER = {"skip_special_tokens", "structured_outputs", "regex"}
+__all__ = ["MODEL", "Served", "main", "running", "serving"]
 
 
 @contextlib.asynccontextmanager
-async def serving(model: Model, *, key: str = "") -> AsyncIterator[str]:
-    """Serve until the block ends; yields the base URL. With a `key`, who has none is refused.
+async def serving(model: Loading, *, key: str = "", port: int = 0) -> AsyncIterator[str]:
+    """Serve until the block ends; yields the base URL. With a `key`, who has none is refused."""
+    async with listening(Served(model, key=key), port) as url:
+        yield url
 
-    Where an answer is held to some texts, the model's first token says which, counted round.
-    """
+
+@contextlib.asynccontextmanager
+async def listening(served: Served, port: int = 0) -> AsyncIterator[str]:
+    """The same, of a state that can be looked at and meddled with."""
+    writers: set[asyncio.StreamWriter] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        writers.add(writer)
+        try:
             while True:
-                status, body = await _answer(model, key, *await _request(reader))
+                status, body = await answer(served, *await _request(reader))
                 said = json.dumps(body).encode()
                 writer.write(f"HTTP/1.1 {status} -\r\ncontent-length: {len(said)}\r\n\r\n".encode() + said)
                 await writer.drain()
-        writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client has left
+        finally:
+            writers.discard(writer)
+            writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for writer in writers:
+            writer.close()
+
+
+@contextlib.contextmanager
+def running(served: Served) -> Iterator[str]:
+    """Serve in a thread until the block ends, for callers that have no event loop; yields the base URL."""
+    ready, over = threading.Event(), asyncio.Event()
+    found: list[tuple[str, asyncio.AbstractEventLoop]] = []
+
+    async def serve() -> None:
+        async with listening(served) as url:
+            found.append((url, asyncio.get_running_loop()))
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    ready.wait()
+    url, loop = found[0]
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
@@ -52,61 +87,29 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], b
     return first.rpartition(" ")[0], headers, body
 
 
-async def _answer(
-    model: Model, key: str, asked: str, headers: Mapping[str, str], body: bytes
-) -> tuple[int, dict[str, Any]]:
-    if key and headers.get("authorization") != f"Bearer {key}":
-        return 401, {"error": "Unauthorized"}
-    if asked == "GET /v1/models":
-        return 200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
-    if asked == "GET /get_model_info":
-        return 200, {"model_path": MODEL}
-    found = json.loads(body or b"{}")
-    try:
-        if asked == "POST /v1/completions":
-            return await _completions(model, found)
-        if asked == "POST /generate":
-            return await _generate(model, found)
-    except EngineError as error:
-        return 500, {"error": {"message": error.cause}}
-    return 404, {"detail": "Not Found"}
+def main(words: Sequence[str] | None = None, ready: Callable[[str], None] = lambda url: print(url, flush=True)) -> None:
+    """Serve a model folder until the process is stopped; the URL is the first line that it prints."""
+    import torch
+
+    from repodojo.inference.engine import Engine
+
+    parser = argparse.ArgumentParser(prog="python -m repodojo.inference.remote_fake", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="model folder")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
+    parser.add_argument("--max-context", type=int, default=4096, help="tokens of a conversation")
+    parser.add_argument("--no-spans", action="store_true", help="as SGLang before it told weights by token")
+    given = parser.parse_args(words)
+    torch.set_num_threads(1)
+
+    async def serve() -> None:
+        engine = Engine(given.folder, max_context=given.max_context)
+        served = Served(engine, context=given.max_context, spans=not given.no_spans)
+        async with listening(served, given.port) as url:
+            ready(url)
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
 
 
-async def _completions(model: Model, given: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    unknown = set(given) - _VLLM - _EITHER
-    if unknown or given["model"] != MODEL or not given.get("return_token_ids"):
-        return 400, {"error": {"message": f"no such model, or {unknown} unknown", "code": 400}}
-    params = SamplingParams(given["temperature"], given["max_tokens"], tuple(given["stop_token_ids"]))
-    done = await model.generate(given["prompt"], params, seed=given["seed"])
-    held = given.get("structured_outputs", {}).get("choice", [])
-    choice = {
-        "index": 0,
-        "text": held[done.token_ids[0] % len(held)] if held else "",
-        "finish_reason": _reason(done),
-        "token_ids": done.token_ids,
-        "logprobs": {"tokens": ["" for _ in done.token_ids], "token_logprobs": done.logprobs},
-    }
-    return 200, {"object": "text_completion", "model": MODEL, "choices": [choice]}
-
-
-async def _generate(model: Model, given: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    sampling = given["sampling_params"]
-    unknown = set(sampling) - _SGLANG - _EITHER
-    if unknown or not given.get("return_logprob"):
-        return 400, {"error": {"message": f"{unknown} unknown"}}
-    params = SamplingParams(sampling["temperature"], sampling["max_new_tokens"], tuple(sampling["stop_token_ids"]))
-    done = await model.generate(given["input_ids"], params, seed=sampling["sampling_seed"])
-    logprobs = [[p, i, None] for p, i in zip(done.logprobs, done.token_ids, strict=True)]
-    about = {
-        "finish_reason": {"type": _reason(done)},
-        "output_token_logprobs": logprobs,
-        "weight_version": str(done.versions[0]) if done.versions else "default",
-    }
-    alternatives = re.split(r"(?<!\\)\|", sampling["regex"]) if "regex" in sampling else []
-    held = [re.sub(r"\\(.)", r"\1", text) for text in alternatives]
-    text = held[done.token_ids[0] % len(held)] if held else ""
-    return 200, {"text": text, "output_ids": done.token_ids, "meta_info": about}
-
-
-def _reason(done: Completion) -> str:
-    return {"stop": "stop", "length": "length"}.get(done.finished, "abort")
+if __name__ == "__main__":
+    main()

@@ -32,11 +32,11 @@ def tell(hand: Hand, message: tuple[Any, ...]) -> None:
         hand.connection.send(message)
 
 
-def start(name: str, main: Callable[[Connection, PoolSettings], None], settings: PoolSettings) -> Hand:
-    """A new process that runs `main`."""
+def start(name: str, main: Callable[[Connection, PoolSettings, int], None], settings: PoolSettings, place: int) -> Hand:
+    """A new process that runs `main`, at this place among its like."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=main, args=(theirs, settings), daemon=True)
+    process = context.Process(target=main, args=(theirs, settings, place), daemon=True)
     with interrupts_ignored():
         process.start()
     theirs.close()

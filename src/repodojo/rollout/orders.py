@@ -10,6 +10,7 @@ from typing import Literal
 from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
+from repodojo.inference.remote import Servers
 from repodojo.rewards.formula import Formula
 from repodojo.sandbox.local.native import Init
 
@@ -47,6 +48,7 @@ class PoolSettings:
     init: what boxes have as pid 1
     command: of another agent than the built-in one, which then plays the model's episodes ("": the built-in one)
     preload: modules that the command's Python loads once, and is forked from
+    servers: what samples instead of an engine in each worker; dtype, threads and kv_* are then of nothing
     """
 
     store: str
@@ -67,6 +69,7 @@ class PoolSettings:
     prepared_boxes: int = 0
     command: str = ""
     preload: tuple[str, ...] = ()
+    servers: Servers | None = None
 
 
 def seed_of(run_seed: int, *names: object) -> int:

@@ -6,16 +6,13 @@ What is played where, again, or no longer is the scheduler's to decide (see `rol
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
 
 from repodojo.core.errors import DeadlineError, EngineError, RepodojoError
@@ -25,6 +22,7 @@ from repodojo.rollout.actions import Accept, Action, Cancel, Play, Replace, Tick
 from repodojo.rollout.episode import unplayed
 from repodojo.rollout.hands import Hand, share, start, tell, total
 from repodojo.rollout.orders import Order, PoolSettings
+from repodojo.rollout.published import Published
 from repodojo.rollout.rules import Rules
 from repodojo.rollout.scheduler import Scheduler
 
@@ -55,8 +53,7 @@ class WorkerPool:
         self._arrived: deque[Trajectory] = deque()
         self._finished: deque[Finished] = deque()
         self._restarts = 0
-        self._folder: Path | None = None
-        self._published: tuple[int, str] | None = None
+        self.published = Published(settings)
         self._gone: list[Mapping[str, float]] = []  # counts of workers that died
         self._lent = 0
 
@@ -121,31 +118,32 @@ class WorkerPool:
             raise failures[0]
 
     def publish(self, version: int, weights: Mapping[str, object], *, drain: bool = False) -> None:
-        """Give new weights to every worker; returns when all have them.
+        """Give new weights to every worker, or the server that it asks; returns when all have them.
 
         In the middle of episodes if need be, whose later tokens then carry the new version; with `drain` only once
         those in progress are over, so that no episode spans two versions.
         """
-        from safetensors.torch import save_file
-
         self.start()
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="repodojo-weights-"))
-        folder = self._folder / str(version)
-        folder.mkdir(exist_ok=True)
-        save_file(dict(weights), folder / "model.safetensors")  # type: ignore[arg-type]
+        folder = self.published.write(version, weights)
         self._do(self.scheduler.hold(drain))
         while drain and self.scheduler.playing():
             self._pump()
-        old, self._published = self._published, (version, str(folder))
+        self.published.load(version, folder)
         for hand in self._hands:
             tell(hand, ("publish", version, str(folder)))
+        self.published.latest = version, str(folder)
         while any(hand.version != version for hand in self._hands):
             self._pump()
         self._do(self.scheduler.published(version, time.monotonic()))
         self._do(self.scheduler.hold(False))
-        if old is not None and old[1] != str(folder):
-            shutil.rmtree(old[1], ignore_errors=True)
+        self.published.settle(folder)
+
+    def beside(self, settings: PoolSettings) -> PoolSettings:
+        """Settings for another pool on the weights that this one published last, which its servers hold already."""
+        ours, theirs, latest = self.settings.servers, settings.servers, self.published.latest
+        if ours is None or theirs is None or latest is None:
+            return settings
+        return replace(settings, servers=replace(theirs, run=ours.run, version=latest[0], held=True))
 
     def lend(self, threads: int) -> None:
         """Let the workers together compute with so many threads more than their own, until told otherwise."""
@@ -160,8 +158,9 @@ class WorkerPool:
 
     def start(self) -> None:
         """Start what is not running; returns when every worker is ready."""
+        self.published.begin()
         while len(self._hands) < self.workers:
-            self._hands.append(self._start_one())
+            self._hands.append(self._start_one(len(self._hands)))
             self._join(self._hands[-1])
         while not all(hand.ready for hand in self._hands):
             self._pump()
@@ -180,9 +179,7 @@ class WorkerPool:
         self.scheduler = Scheduler(self.scheduler.rules)
         for kept in (self._orders, self._order, self._back, self._compared, self._arrived, self._finished, self._gone):
             kept.clear()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder, self._published = None, None
+        self.published.close()
 
     # ------------------------------------------------------------ inside
 
@@ -224,11 +221,11 @@ class WorkerPool:
             del self._order[order.id]
             self._back.pop(order.id, None)
 
-    def _start_one(self) -> Hand:
-        hand = start(f"worker-{self._started}", worker.main, self.settings)
+    def _start_one(self, place: int) -> Hand:
+        hand = start(f"worker-{self._started}", worker.main, self.settings, place)
         self._started += 1
-        if self._published is not None:
-            tell(hand, ("publish", *self._published))
+        if self.published.latest is not None:
+            tell(hand, ("publish", *self.published.latest))
         return hand
 
     def _lend_to(self, hand: Hand) -> None:
@@ -291,7 +288,8 @@ class WorkerPool:
             raise EngineError(cause, way_out="look for memory pressure, then resume")
         hand.connection.close()
         self._gone.append(hand.counts | {"threads": 0.0})
-        fresh = self._hands[self._hands.index(hand)] = self._start_one()
+        place = self._hands.index(hand)
+        fresh = self._hands[place] = self._start_one(place)
         self._lend_to(fresh)
         self._do(self.scheduler.leave(hand.name))
         self._join(fresh)

@@ -1,4 +1,4 @@
-"""A worker process: one engine on one thread, and as many episodes at once as it was told."""
+"""A worker process: one engine, its own or a server's, and as many episodes at once as it was told."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from repodojo.core.errors import RepodojoError
 from repodojo.core.records import Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.rollout.actions import Ticket
+from repodojo.rollout.engines import sampler
 from repodojo.rollout.episode import Stage, run_order
 from repodojo.rollout.orders import MODEL, Order, PoolSettings
 from repodojo.sandbox.ahead import PreparedBoxes
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
 # the machine's monotonic clock.
 
 
-def main(connection: Connection, settings: PoolSettings) -> None:
-    """Entry of the process. Ctrl-C is the parent's affair; when the parent is gone, so is this."""
+def main(connection: Connection, settings: PoolSettings, place: int) -> None:
+    """Entry of the process at this place among its like. Ctrl-C is the parent's affair; without parent this ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     outbox = Outbox(connection)
     try:
-        asyncio.run(Worker(connection, outbox, settings).serve())
+        asyncio.run(Worker(connection, outbox, settings, place).serve())
     except RepodojoError as error:
         outbox.put(("failed", error))
     except Exception:  # the edge of the process: the parent must learn why it ends
@@ -96,31 +97,15 @@ class Slot:
 class Worker:
     """Plays orders as they come and sends back each trajectory when it is scored."""
 
-    def __init__(self, connection: Connection, outbox: Outbox, settings: PoolSettings) -> None:
-        import torch  # the parent of this module's importers may not need it
-
-        from repodojo.inference import checkpoint
-        from repodojo.inference.engine import Engine
-        from repodojo.inference.kv import kv_bytes
-
-        torch.set_num_threads(settings.threads)
+    def __init__(self, connection: Connection, outbox: Outbox, settings: PoolSettings, place: int = 0) -> None:
         self.connection, self.outbox, self.settings = connection, outbox, settings
         self.weights: Path | None = None
         self.chat = ChatFormat.load(Path(settings.model))
-        decoder, dtype = checkpoint.load(Path(settings.model)), getattr(torch, settings.dtype)
-        self.engine = Engine(
-            decoder,
-            dtype=dtype,
-            kv_tokens=(settings.kv_mb << 20) // kv_bytes(decoder.architecture, dtype) or None,
-            max_context=settings.agent.max_context,
-            max_rows=2 * settings.concurrency,
-            after_publish=settings.kv_after_publish,
-        )
+        self.sampler = sampler(settings, place)
         self.tasks: dict[str, Task] = {}
         self.policies: dict[tuple[str, float], Policy] = {}
         self.free = asyncio.Semaphore(settings.concurrency)
         self.running: dict[Ticket, asyncio.Task[None]] = {}
-        self.most_threads = torch.get_num_threads()
         self.boxes = self._boxes()
         self.stage = self._stage()
 
@@ -175,7 +160,7 @@ class Worker:
 
         s = self.settings
         bounds = Bounds(sessions=2 * s.concurrency + 16)
-        gateway = Gateway(self.engine, self.chat, Terms(s.agent.max_context, training=True), bounds=bounds)
+        gateway = Gateway(self.sampler.model, self.chat, Terms(s.agent.max_context, training=True), bounds=bounds)
         url = await others.enter_async_context(serving(gateway))
         launcher = await others.enter_async_context(launching(parse(s.command), s.preload))
         return Harness(gateway, url, launcher, s.box.seconds)
@@ -200,29 +185,16 @@ class Worker:
                 if ticket in self.running:  # else it is over, and was told of
                     self.running[ticket].cancel()
         elif message[0] == "publish":
-            from repodojo.inference import checkpoint
-
             self.weights = Path(message[2])
-            self.engine.publish(message[1], checkpoint.read_weights(self.weights))
+            self.sampler.take(message[1], self.weights)
             self.outbox.put(("published", message[1], self.counts()))
         elif message[0] == "threads":
-            self._compute_with(message[1])
+            self.sampler.compute_with(message[1])
 
     def counts(self) -> dict[str, float]:
-        """What its engine and its boxes did so far, and the most threads that it computed with."""
-        engine = self.engine.stats()
-        names = ("prompt_tokens", "prefilled_tokens", "decoded_tokens", "evictions", "cancelled", "kept_tokens")
-        found = {f"engine_{name}": float(getattr(engine, name)) for name in names}
-        found |= {"engine_cpu_seconds": engine.cpu_seconds}
-        found |= {"engine_busy_seconds": engine.prefill_seconds + engine.decode_seconds}
-        found |= {f"boxes_{name}": float(self.boxes.counts[name]) for name in ("taken", "ready", "made_ahead")}
-        return {**found, "boxes_waited": self.boxes.waited, "threads": float(self.most_threads)}
-
-    def _compute_with(self, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self.most_threads = max(self.most_threads, torch.get_num_threads())
+        """What its engine and its boxes did so far (see `Sampler.counts`)."""
+        found = {f"boxes_{name}": float(self.boxes.counts[name]) for name in ("taken", "ready", "made_ahead")}
+        return {**self.sampler.counts(), **found, "boxes_waited": self.boxes.waited}
 
     def _finished(self, ticket: Ticket, task: asyncio.Task[None]) -> None:
         """What is no outage is a fault of ours: tell, so that the run stops instead of learning from it."""
@@ -244,7 +216,7 @@ class Worker:
         key = (order.policy, order.temperature)
         if key not in self.policies:
             if order.policy == MODEL:
-                self.policies[key] = ModelPolicy(MODEL, self.engine, self.chat, temperature=order.temperature)
+                self.policies[key] = ModelPolicy(MODEL, self.sampler.model, self.chat, temperature=order.temperature)
             elif order.policy == editing.UNCHANGED:
                 self.policies[key] = editing.unchanged(self.chat)
             else:
@@ -258,5 +230,5 @@ class Worker:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await others.aclose()
-        await self.engine.aclose()
+        await self.sampler.aclose()
         await self.stage.boxes.close()

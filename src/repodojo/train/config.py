@@ -37,6 +37,7 @@ from repodojo.train.sections import (
     Sft,
     Tasks,
 )
+from repodojo.train.servers import refuse_half
 from repodojo.train.spelling import kind, toml
 from repodojo.train.stages import StageSettings, applied
 
@@ -100,6 +101,7 @@ def load(path: Path | None, overrides: Sequence[str] = (), *, check: bool = True
 
 def _check(config: Config, origins: Mapping[str, str]) -> None:
     """What would do nothing is refused: in the run, and in each stage."""
+    refuse_half(config)
     if not config.stages:
         _refuse_idle(config, origins)
         return

@@ -85,6 +85,22 @@ RULES = (
         'or without the stage "rl"',
     ),
     Needs(
+        ("rollout.kv_mb", "rollout.kv_after_publish", "rollout.lent_threads"),
+        lambda c: c.rollout.engine == "builtin",
+        "rollout.engine is a server, which has its own memory and threads and computes keys and values of old weights "
+        "anew",
+    ),
+    Needs(
+        ("rollout.engine_urls", "rollout.engine_key_file", "rollout.engine_weights"),
+        lambda c: c.rollout.engine != "builtin",
+        'rollout.engine is "builtin": there is no server',
+    ),
+    Needs(
+        ("rollout.engine_model",),
+        lambda c: c.rollout.engine == "vllm",
+        'rollout.engine is not "vllm", which alone serves several names',
+    ),
+    Needs(
         ("rollout.lent_threads",),
         lambda c: "rl" in c.run.stages,
         'run.stages has no "rl", and in no other stage does a learner wait',

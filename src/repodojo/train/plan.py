@@ -56,6 +56,8 @@ def plan(config: Config, machine: Machine) -> Plan:
     if "rl" not in config.run.stages:
         return Plan(sections, tuple(warnings_of(config)))
     found: list[str] = []
+    if config.rollout.engine == "vllm" and a.tied:
+        found.append("vLLM for CPUs never renews a tied output head: serve such a model on a GPU, or untie it")
     for span in spans(config):
         parts = {"recipe": _recipe(span.config), "batch": _batch(span.config)}
         parts |= {"memory": _memory(span.config, a, machine), "time": _time(span.config, a, machine)}
@@ -114,6 +116,8 @@ def warnings_of(config: Config) -> list[str]:
         )
     if rollout.temperature != 1.0:
         found.append(f"the learner's log-probs are at temperature 1, episodes are sampled at {rollout.temperature}")
+        if rollout.engine == "vllm":
+            found.append("vLLM tells log-probs at temperature 1 unless it runs with --logprobs-mode processed_logprobs")
     if rollout.max_staleness > 2 and not recipe.correction:
         found.append(f"episodes may be {rollout.max_staleness} versions old and no recipe.correction weighs them")
     if recipe.drop_no_signal and not config.rl.max_refills:
@@ -159,6 +163,7 @@ def _rollout(config: Config) -> dict[str, Line]:
         "turns_at_most": Line(agent.max_turns, "", "agent.max_turns"),
         "sampled_tokens_at_most": Line(sampled, "tokens", "min(max_turns * max_tokens, max_context)"),
         "episodes_at_once": Line(rollout.concurrency, "", f"over {rollout.workers} workers"),
+        "engine": Line(rollout.engine, "", ", ".join(rollout.engine_urls) or "one in each worker"),
         "sampling": Line(f"temperature {rollout.temperature:g}", "", "top_p, top_k, min_p and penalties do not exist"),
         "staleness_at_most": Line(rollout.max_staleness, "versions", "0 is synchronous"),
     }
@@ -232,13 +237,14 @@ def _batch(config: Config) -> dict[str, Line]:
 
 
 def _memory(config: Config, a: Architecture, m: Machine) -> dict[str, Line]:
-    number = BYTES[config.model.dtype]
+    number, servers = BYTES[config.model.dtype], len(config.rollout.engine_urls)
+    copies = servers or config.rollout.workers
     found = estimates.memory(
-        a, load_of(config), rollout_bytes=number, copies=config.rollout.workers, reference=bool(recipe_of(config).kl)
+        a, load_of(config), rollout_bytes=number, copies=copies, reference=bool(recipe_of(config).kl)
     )
     how = {
         "learner_activations": f"{max(estimates.ROWS, config.agent.max_context)} rows, nothing recomputed",
-        "rollout_weights": f"{config.rollout.workers} workers, {config.model.dtype}",
+        "rollout_weights": f"{copies} {'servers' if servers else 'workers'}, {config.model.dtype}",
         "rollout_kv": f"{load_of(config).at_once} full contexts",
         "total": f"{found['total'] / m.count / m.memory:.0%} of {m.count} x {m.name} if spread evenly",
     }

@@ -136,7 +136,7 @@ def evaluate(training: Training, step: int) -> None:
     """Measure the newest checkpoint on eval.split, in workers of its own: those that train may be playing ahead."""
     config = training.config
     tasks = asyncio.run(setup.fitting(config, config.eval.split, config.eval.tasks))
-    with setup.open_pool(config, training.model) as pool:
+    with setup.open_pool(config, training.model, beside=training.pool) as pool:
         found = measure.episodes(
             pool, tasks, attempts=config.eval.attempts, seed=config.run.seed, name=f"eval/{step + 1}"
         )

@@ -219,13 +219,17 @@ def is_run(path: Path) -> bool:
 
 def _anchored(config: Config) -> Config:
     """With absolute folders, so that a run can be resumed from anywhere."""
+    rollout = config.rollout
+    for name in ("engine_key_file", "engine_weights"):
+        if value := getattr(rollout, name):
+            rollout = rollout.model_copy(update={name: str(Path(value).absolute())})
     model, tasks, attacker = (
         section.model_copy(update={name: str(Path(getattr(section, name)).absolute())})
         if getattr(section, name)
         else section
         for section, name in ((config.model, "path"), (config.tasks, "store"), (config.attacker, "finds"))
     )
-    return config.model_copy(update={"model": model, "tasks": tasks, "attacker": attacker})
+    return config.model_copy(update={"model": model, "tasks": tasks, "attacker": attacker, "rollout": rollout})
 
 
 def _require_run(path: Path) -> None:

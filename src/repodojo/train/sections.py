@@ -204,6 +204,27 @@ class Rollout(Section):
     deadline: float = _at(0.0, "seconds after which an episode is cancelled and tried again; 0: none", ge=0)
     retries: int = _at(2, "attempts after an outage before the episode is given up", ge=0)
     retry_share: float = _at(0.5, "most attempts after outages in all, as a share of the episodes asked for", ge=0)
+    engine: Literal["builtin", "vllm", "sglang"] = _at(
+        "builtin", "what samples: an engine in each worker, or servers that run already (see docs/engine.md)"
+    )
+    engine_urls: Annotated[tuple[str, ...], Strict(False)] = _at(
+        (), "base URLs of the servers; worker n asks number n modulo their count"
+    )
+    engine_model: str = _at("", "name that vLLM serves the model under; empty: the first that it names")
+    engine_key_file: str = _at("", "file with the key that the servers want; empty: they want none")
+    engine_weights: str = _at(
+        "", "folder for new weights that the servers see under this path; empty: a temporary one of this machine"
+    )
+
+    @field_validator("engine_urls")
+    @classmethod
+    def _web(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is no http:// or https:// URL")
+        if len(set(urls)) < len(urls):
+            raise ValueError("names a server twice")
+        return urls
 
 
 class Sft(Section):

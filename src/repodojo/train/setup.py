@@ -33,6 +33,7 @@ from repodojo.rollout.rules import Rules
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.tasks.store import TaskStore
 from repodojo.train.config import Config
+from repodojo.train.servers import servers
 
 
 def base_path() -> Path:
@@ -115,6 +116,7 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
         attacker=config.attacker.enabled,
         command=_command(agent.command, agent.preload),
         preload=agent.preload,
+        servers=servers(config),
     )
 
 
@@ -194,9 +196,14 @@ def reward(config: Config, boxes: SandboxFactory) -> Reward:
     return composed(GradedReward(boxes), boxes, formula(config))
 
 
-def open_pool(config: Config, model: Path | None = None, *, writes: bool = False) -> WorkerPool:
-    """Workers that are not started yet."""
-    return WorkerPool(pool_settings(config, model, writes=writes), config.rollout.workers, rules(config))
+def open_pool(
+    config: Config, model: Path | None = None, *, writes: bool = False, beside: WorkerPool | None = None
+) -> WorkerPool:
+    """Workers that are not started yet. `beside`: a pool that published `model` last, and whose servers go on."""
+    settings = pool_settings(config, model, writes=writes)
+    if beside is not None:
+        settings = beside.beside(settings)
+    return WorkerPool(settings, config.rollout.workers, rules(config))
 
 
 async def fitting(config: Config, split: Split, limit: int = 0, *, writes: bool = False) -> list[Task]:
