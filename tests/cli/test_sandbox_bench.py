@@ -31,7 +31,7 @@ def test_options_of_the_sandbox_do_nothing_elsewhere_and_are_refused(capsys: pyt
 
 
 def test_more_boxes_than_the_machine_allows_are_refused() -> None:
-    with pytest.raises(ConfigError, match="descriptors"):
+    with pytest.raises(ConfigError, match="processes"):
         sandbox.run(True, boxes=1 << 26, alone=True)
 
 
