@@ -65,7 +65,7 @@ def keep(path: str) -> Step:
 
 
 def enter_root(path: str) -> Step:
-    """Make the mount at `path` the root, and let go of the old one."""
+    """Make the mount at `path` the root, over the old one (`syscalls.cover_root`)."""
     return Step("P", (path,))
 
 
@@ -183,7 +183,7 @@ _CALLS: Mapping[str, Callable[..., int | None]] = {
     "U": _remove,
     "A": lambda path: syscalls.mount_attributes(path, syscalls.ATTR_RDONLY, recursive=False),
     "O": _keep,
-    "P": syscalls.enter_root,
+    "P": syscalls.cover_root,
     "N": syscalls.loopback_up,
     "H": syscalls.set_host_name,
     "C": _confine,

@@ -72,9 +72,10 @@ static bool make_folder(const char *path, mode_t mode)
     return !mkdir(path, mode) ? !chmod(path, mode) : errno == EEXIST;
 }
 
+/* Not pivot_root: that looks at every process of the machine, see cover_root in syscalls.py. */
 static bool enter_root(const char *path)
 {
-    return !chdir(path) && !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH) && !chdir("/");
+    return !chdir(path) && !mount(".", "/", NULL, MS_MOVE, NULL) && !chroot(".") && !chdir("/");
 }
 
 static bool loopback_up(void)
