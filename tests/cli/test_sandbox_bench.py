@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ import pytest
 from repodojo.cli import main
 from repodojo.cli.benches import _swerex, sandbox
 from repodojo.core.errors import ConfigError, UserError
+from repodojo.sandbox.level import probe
 
 
 def test_ours_alone_tells_each_part_of_a_boxs_life(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +37,7 @@ def test_options_of_the_sandbox_do_nothing_elsewhere_and_are_refused(capsys: pyt
 
 
 def test_more_boxes_than_the_machine_allows_are_refused() -> None:
-    with pytest.raises(ConfigError, match="descriptors"):
+    with pytest.raises(ConfigError, match="processes"):
         sandbox.run(True, boxes=1 << 26, alone=True)
 
 
@@ -52,3 +58,29 @@ def test_both_sides_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
         main(["bench", "sandbox", "--quick", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert end.value.code == 0 and found["ratio"] > 1 and found["theirs_create_ms"] > 0
+
+
+@pytest.mark.skipif(not probe().isolated, reason="no namespaces here")
+def test_interrupted_it_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "repodojo", "bench", "sandbox", "--boxes", "5000", "--alone", "--json"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    before = set(sandbox._descendants())
+    running = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        for _ in range(600):
+            made = set(sandbox._descendants()) - before
+            if len(made) > 50:  # boxes, not only the fork server
+                break
+            time.sleep(0.05)
+        assert len(made) > 50
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) != 0
+    finally:
+        running.kill()
+        running.communicate()
+    for _ in range(600):
+        left = [pid for pid in made if os.path.exists(f"/proc/{pid}")]
+        if not left:
+            break
+        time.sleep(0.05)
+    assert not left and not list(tmp_path.iterdir())

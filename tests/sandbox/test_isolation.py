@@ -42,6 +42,22 @@ async def test_the_host_is_not_there(box: Sandbox, store: Path) -> None:
     assert set((await python(box, code)).split()) <= {"13", "20"}
 
 
+async def test_what_lies_below_the_root_is_not_to_be_seen(box: Sandbox) -> None:
+    """The fork server's own root, with all trees, is covered by the box's: no path, no mount table leads there."""
+    code = """
+        import os
+        for name in ("trees", "bases", "sites", "box"):
+            for way in (f"/{name}", f"/../{name}", f"/proc/self/root/../{name}", f"/proc/1/cwd/../{name}"):
+                print(way) if os.path.lexists(way) else None
+        points = {line.split()[4] for line in open("/proc/self/mountinfo")}
+        print(sorted(point for point in points if point.startswith(("/trees", "/bases", "/sites", "/box"))))
+        print(os.stat("/").st_ino == os.stat("/..").st_ino, "/testbed" in points)
+        libc = __import__("ctypes").CDLL(None)
+        print(libc.chroot(b"/tmp"), libc.umount2(b"/", 2))
+    """
+    assert (await python(box, code)).split("\n") == ["[]", "True True", "-1 -1"]
+
+
 async def test_nothing_privileged_works(box: Sandbox) -> None:
     code = """
         import ctypes, os

@@ -17,6 +17,7 @@ from repodojo.core.errors import ConfigError, SandboxError
 from repodojo.sandbox.factory import LocalFactory
 from repodojo.sandbox.level import probe
 from repodojo.sandbox.local import native, talk, wire
+from repodojo.sandbox.local.lines import Line, Lot
 from repodojo.train.config import load
 from repodojo.train.setup import open_boxes, pool_settings
 
@@ -128,7 +129,7 @@ async def test_a_lost_keeper_is_an_outage_and_commands_still_run(store: Path) ->
 def test_long_messages_go_by_a_memory_file() -> None:
     ours, theirs = wire.pair()
     with ours, theirs:
-        to_c = talk.ToC(ours, socket.socket)
+        to_c = talk.ToC(Line(ours, Lot()), socket.socket)
         handle = wire.memory_file(b"in")
         header = {"op": "exec", "warm": False, "cwd": "/w", "argv": ["echo", "x" * 50_000], "env": {"A": "b"}}
         to_c.send(7, header, [handle, handle, handle])

@@ -27,9 +27,14 @@ def compile_tree(folder: Path, inside: str) -> None:
     )
 
 
-def mask(root: str, path: str) -> None:
-    """Remove the byte code of the source at `path` below `root`, for every interpreter."""
+def of(root: str, path: str) -> list[str]:
+    """The byte code of the source at `path` below `root`, for every interpreter: paths relative to `root`."""
     folder, name = os.path.split(path)
-    stem = glob.escape(os.path.join(root, folder, FOLDER, name.removesuffix(".py")))
-    for found in glob.glob(f"{stem}.*.pyc"):
-        os.unlink(found)
+    stem = glob.escape(os.path.join(folder, FOLDER, name.removesuffix(".py")))
+    return sorted(glob.glob(f"{stem}.*.pyc", root_dir=root))
+
+
+def mask(root: str, path: str) -> None:
+    """Remove the byte code of the source at `path` below `root`."""
+    for found in of(root, path):
+        os.unlink(os.path.join(root, found))

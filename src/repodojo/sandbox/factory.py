@@ -6,17 +6,17 @@ import asyncio
 import tempfile
 import threading
 import weakref
-from dataclasses import asdict
 from pathlib import Path
 
 from repodojo.core.errors import ConfigError, SandboxError
 from repodojo.core.protocols import Limits, Sandbox
 from repodojo.core.records import Environment
+from repodojo.sandbox import bytecode
 from repodojo.sandbox import level as levels
 from repodojo.sandbox.environments import BoxSpec, resolve
 from repodojo.sandbox.lazy import LazySandbox
 from repodojo.sandbox.level import Level
-from repodojo.sandbox.local import machine, native, skeleton
+from repodojo.sandbox.local import boxroot, machine, native, skeleton
 from repodojo.sandbox.local.box import Box
 from repodojo.sandbox.local.client import Zygote
 from repodojo.sandbox.plain import PlainSandbox
@@ -75,7 +75,7 @@ class LocalFactory:
 
     async def real(self, spec: BoxSpec) -> Sandbox:
         """A box that exists at once, for `LazySandbox` and for whoever needs one."""
-        isolated = await asyncio.to_thread(self._isolated)
+        isolated = self._zygote is not None or await asyncio.to_thread(self._isolated)
         box: Box | PlainSandbox = await self._namespaces(spec) if isolated else await self._plain(spec)
         self._boxes.add(box)
         return box
@@ -98,17 +98,19 @@ class LocalFactory:
     async def _namespaces(self, spec: BoxSpec) -> Box:
         zygote = self._zygote if self._zygote and self._zygote.alive else await asyncio.to_thread(self._start)
         limits = spec.limits(self._limits)
-        layout = {
-            "tree": await self._inside(spec.tree, "trees"),
-            "site": await self._inside(spec.site, "sites") if spec.site else "",
-            "work_dir": spec.work_dir,
-            "overlay": dict(spec.overlay),
-            "scripts": dict(spec.scripts),
-            "disk_mb": limits.disk_mb,
-            "files": limits.files,
-            "python": machine.interpreter(),
-        }
-        return Box(await zygote.create(layout, asdict(limits)), spec, limits, self)
+        inside, outside = await self._inside(spec.tree, "trees")
+        layout = boxroot.Layout(
+            tree=inside,
+            site=(await self._inside(spec.site, "sites"))[0] if spec.site else "",
+            work_dir=spec.work_dir,
+            overlay=spec.overlay,
+            masked=tuple(found for path in spec.overlay for found in bytecode.of(str(outside), path)),
+            scripts=spec.scripts,
+            disk_mb=limits.disk_mb,
+            files=limits.files,
+            python=machine.interpreter(),
+        )
+        return Box(await zygote.create(layout, limits), spec, limits, self)
 
     def _start(self) -> Zygote:
         with self._starting:
@@ -130,13 +132,14 @@ class LocalFactory:
             return self.level.init
         return native.demanded() if self._init == "c" else None
 
-    async def _inside(self, path: Path, kind: str) -> str:
-        """Where boxes find a folder of the store: in place, or copied once to where their user owns it."""
+    async def _inside(self, path: Path, kind: str) -> tuple[str, Path]:
+        """Where boxes find a folder of the store, and where it lies: in place, or copied once for their user to own."""
         if machine.usable(path, self._uid, writable=kind == "trees"):
-            return f"{skeleton.TREES if kind == 'trees' else skeleton.SITES}/{path.name}"
-        return await asyncio.to_thread(self._adopt, path, f"{kind}-{path.name}")
+            return f"{skeleton.TREES if kind == 'trees' else skeleton.SITES}/{path.name}", path
+        name = f"{kind}-{path.name}"
+        return f"{skeleton.BASES}/{name}", await asyncio.to_thread(self._adopt, path, name)
 
-    def _adopt(self, path: Path, name: str) -> str:
+    def _adopt(self, path: Path, name: str) -> Path:
         assert self._scratch is not None
         target = Path(self._scratch.name) / "bases" / name
         with self._starting:
@@ -145,7 +148,7 @@ class LocalFactory:
                     machine.adopt(path.resolve(), target, self._uid)
                 except OSError as error:
                     raise SandboxError(f"{path} could not be copied for boxes: {error}") from None
-        return f"{skeleton.BASES}/{name}"
+        return target
 
     async def close(self) -> None:
         """Close every box and end the fork server."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ class Box:
 
     def __init__(self, created: client.Created, spec: BoxSpec, limits: Limits, owner: object = None) -> None:
         self._owner = owner  # what must live as long as the box does
-        self._control, self._talk = created.control, created.talk
+        self._line, self._talk = created.line, created.talk
+        weakref.finalize(self, self._line.close).atexit = False  # one that is forgotten ends as well
         self._spec = spec
         self._limits = limits
         self._lock = asyncio.Lock()
@@ -55,7 +57,8 @@ class Box:
             "warm": warm and _can_be_warm(argv) and machine.warm_fits(self._spec.site),
         }
         async with self._lock:
-            return await self._run(header, stdin, self._limits.seconds if seconds is None else seconds)
+            with self._line.open():
+                return await self._run(header, stdin, self._limits.seconds if seconds is None else seconds)
 
     async def _run(self, header: wire.Header, stdin: bytes, seconds: float) -> ExecResult:
         began = time.monotonic()
@@ -93,7 +96,7 @@ class Box:
             if not (await asyncio.wait({task}, timeout=seconds))[0]:
                 late()
                 if not (await asyncio.wait({task}, timeout=_GRACE))[0]:
-                    self._control.close()
+                    self._line.close()
                     raise SandboxError(f"a box did not stop within {_GRACE:.0f} s of being told to")
             return task.result()
         except asyncio.CancelledError:
@@ -119,7 +122,7 @@ class Box:
     async def _answer(self, number: int) -> wire.Header:
         """The answer to request `number`; those of requests that were cancelled are passed over."""
         while True:
-            answer = await client.receive(self._control)
+            answer = await client.receive(self._line.end)
             if answer["id"] == number:
                 if "lost" in answer:
                     raise SandboxError(str(answer["lost"]))
@@ -128,14 +131,15 @@ class Box:
     async def _ask(self, header: wire.Header, data: bytes = b"") -> tuple[wire.Header, bytes]:
         """A file operation: its answer, and the bytes that came with it."""
         async with self._lock:
-            handle = wire.memory_file(data)
-            try:
-                answer = await self._await_answer(self._send(header, [handle]), _GRACE, self._kill)
-                if "errno" in answer:
-                    raise OSError(answer["errno"], answer["text"], "/".join(header.get("parts", ())))
-                return answer, wire.contents(handle, int(answer.get("size", 0)) + int(answer.get("head", 0)))
-            finally:
-                os.close(handle)
+            with self._line.open():
+                handle = wire.memory_file(data)
+                try:
+                    answer = await self._await_answer(self._send(header, [handle]), _GRACE, self._kill)
+                    if "errno" in answer:
+                        raise OSError(answer["errno"], answer["text"], "/".join(header.get("parts", ())))
+                    return answer, wire.contents(handle, int(answer.get("size", 0)) + int(answer.get("head", 0)))
+                finally:
+                    os.close(handle)
 
     async def read(self, path: str) -> bytes:
         header = {"op": "read", "parts": self._parts(path), "cap": difference.FILE_CAP}
@@ -169,10 +173,10 @@ class Box:
     @property
     def closed(self) -> bool:
         """Whether the box has been given back."""
-        return self._control.fileno() < 0
+        return self._line.closed
 
     async def close(self) -> None:
-        self._control.close()
+        self._line.close()
 
 
 def _can_be_warm(argv: Sequence[str]) -> bool:

@@ -6,88 +6,95 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from repodojo.sandbox import bytecode
-from repodojo.sandbox.local import skeleton, syscalls
+from repodojo.sandbox.local import skeleton, steps, syscalls
 
 SITE, BIN, PYTHON_HOME = "/opt/box/site", "/opt/box/bin", "/opt/box"
+_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
+_ROOT, _UPPER, _WORK, _TMP = (f"{skeleton.SPARE}/{name}" for name in ("root", "upper", "work", "tmp"))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the fork server is told of a box; paths are those of the fork server's root."""
+    """What a box holds; paths are those of the fork server's root.
+
+    masked: files below the tree that the box must not see, relative to it
+    """
 
     tree: str
     site: str
     work_dir: str
     overlay: Mapping[str, bytes]
+    masked: tuple[str, ...]
     scripts: Mapping[str, str]
     disk_mb: int
     files: int
     python: str
-    shared: tuple[str, ...]
 
 
-def build(layout: Layout) -> int:
-    """Mount everything and make it the root; returns a descriptor of the overlay's upper folder, for `changes`."""
-    spare = skeleton.SPARE
+class _Steps(list[steps.Step]):
+    """Steps that make each folder once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: set[str] = set()
+
+    def folder(self, path: str) -> None:
+        """With its parents, as far as they lie below the box's own tmpfs."""
+        if path not in self._made and path != skeleton.SPARE:
+            self.folder(os.path.dirname(path))
+            self._made.add(path)
+            self.append(steps.folder(path))
+
+    def file(self, path: str, data: bytes, mode: int) -> None:
+        self.folder(os.path.dirname(path))
+        self.append(steps.file(path, data, mode))
+
+
+def build(layout: Layout, shared: tuple[str, ...]) -> list[steps.Step]:
+    """Mount everything and make it the root, keeping the overlay's upper folder for `changes`."""
+    made = _Steps()
     options = f"size={layout.disk_mb}m,nr_inodes={layout.files},mode=755"
-    syscalls.mount("tmpfs", spare, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
-    root, upper = f"{spare}/root", f"{spare}/upper"
-    for path in (root, upper, f"{spare}/work", f"{spare}/tmp"):
-        os.mkdir(path, 0o755)
-    os.chmod(f"{spare}/tmp", 0o1777)
+    made.append(steps.mount("tmpfs", skeleton.SPARE, "tmpfs", _FLAGS, options))
+    for path in (_ROOT, _UPPER, _WORK):
+        made.folder(path)
+    made.append(steps.folder(_TMP, 0o1777))
     for path, data in layout.overlay.items():
-        _write(f"{upper}/{path}", data, 0o644)
-    syscalls.bind(root, root)
-    _system(root, layout)
-    _commands(root, layout)
-    os.makedirs(root + layout.work_dir, exist_ok=True)
-    syscalls.mount(
-        "overlay",
-        root + layout.work_dir,
-        "overlay",
-        syscalls.MS_NOSUID | syscalls.MS_NODEV,
-        f"lowerdir={layout.tree},upperdir={upper},workdir={spare}/work,userxattr",
-    )
-    for path in layout.overlay:
-        bytecode.mask(root + layout.work_dir, path)
-    os.mkdir(f"{root}/tmp")
-    syscalls.bind(f"{spare}/tmp", f"{root}/tmp")
+        made.file(f"{_UPPER}/{path}", data, 0o644)
+    made.append(steps.bind(_ROOT, _ROOT))
+    _system(made, layout, shared)
+    _commands(made, layout)
+    made.folder(_ROOT + layout.work_dir)
+    lower = f"lowerdir={layout.tree},upperdir={_UPPER},workdir={_WORK},userxattr"
+    made.append(steps.mount("overlay", _ROOT + layout.work_dir, "overlay", _FLAGS, lower))
+    made += [steps.remove(f"{_ROOT}{layout.work_dir}/{path}") for path in layout.masked]
+    made.folder(f"{_ROOT}/tmp")
+    made.append(steps.bind(_TMP, f"{_ROOT}/tmp"))
     shared_memory = f"size={max(1, layout.disk_mb // 4)}m,nr_inodes=1024,mode=1777"
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("tmpfs", f"{root}/dev/shm", "tmpfs", flags, shared_memory)
-    os.mkdir(f"{root}/proc")
-    syscalls.mount("proc", f"{root}/proc", "proc", flags | syscalls.MS_NOEXEC)
-    syscalls.mount_attributes(root, syscalls.ATTR_RDONLY, recursive=False)
-    handle = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    syscalls.enter_root(root)
-    return handle
+    made.append(steps.mount("tmpfs", f"{_ROOT}/dev/shm", "tmpfs", _FLAGS, shared_memory))
+    made.folder(f"{_ROOT}/proc")
+    made.append(steps.mount("proc", f"{_ROOT}/proc", "proc", _FLAGS | syscalls.MS_NOEXEC))
+    made += [steps.read_only(_ROOT), steps.keep(_UPPER), steps.enter_root(_ROOT)]
+    return list(made)
 
 
-def _system(root: str, layout: Layout) -> None:
+def _system(made: _Steps, layout: Layout, shared: tuple[str, ...]) -> None:
     for name, target in skeleton.links():
-        os.symlink(target, f"{root}/{name}")
-    for path in (*skeleton.folders(), *layout.shared):
-        skeleton.make_point(path, root + path)
-        syscalls.bind(path, root + path)
-    os.makedirs(root + SITE)
+        made.append(steps.link(target, f"{_ROOT}/{name}"))
+    for path in (*skeleton.folders(), *shared):
+        made.folder(_ROOT + path)
+        made.append(steps.bind(path, _ROOT + path))
+    made.folder(_ROOT + SITE)
     if layout.site:
-        syscalls.bind(layout.site, root + SITE)
+        made.append(steps.bind(layout.site, _ROOT + SITE))
 
 
-def _commands(root: str, layout: Layout) -> None:
+def _commands(made: _Steps, layout: Layout) -> None:
     """The box's interpreter is a virtual environment without packages: what a job may import comes by PYTHONPATH."""
-    os.makedirs(root + BIN)
+    made.folder(_ROOT + BIN)
     home, name = os.path.split(layout.python)
-    _write(f"{root}{PYTHON_HOME}/pyvenv.cfg", f"home = {home}\ninclude-system-site-packages = false\n".encode(), 0o644)
+    settings = f"home = {home}\ninclude-system-site-packages = false\n".encode()
+    made.file(f"{_ROOT}{PYTHON_HOME}/pyvenv.cfg", settings, 0o644)
     for link in {"python", "python3", name}:
-        os.symlink(layout.python, f"{root}{BIN}/{link}")
+        made.append(steps.link(layout.python, f"{_ROOT}{BIN}/{link}"))
     for script, text in layout.scripts.items():
-        _write(f"{root}{BIN}/{script}", text.encode(), 0o755)
-
-
-def _write(path: str, data: bytes, mode: int) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as handle:
-        handle.write(data)
-    os.chmod(path, mode)
+        made.file(f"{_ROOT}{BIN}/{script}", text.encode(), 0o755)

@@ -15,28 +15,37 @@ from typing import Any
 
 import repodojo
 from repodojo.core.errors import SandboxError
-from repodojo.sandbox.local import talk, wire
+from repodojo.core.protocols import Limits
+from repodojo.sandbox.local import boxroot, keeper, skeleton, steps, talk, wire
+from repodojo.sandbox.local.lines import Line, Lot
 from repodojo.sandbox.local.skeleton import Plan
 
 _START_SECONDS = 60.0
 _CREATE_SECONDS = 30.0
+_END_SECONDS = 60.0  # many boxes take a while to go
 
 
 @dataclass(frozen=True)
 class Created:
     """A box's control socket (non-blocking), and how to speak to who is behind it."""
 
-    control: socket.socket
+    line: Line
     talk: talk.Talk
 
 
 class Zygote:
     """A running fork server."""
 
-    def __init__(self, plan: Plan, uid: int) -> None:
-        """Start it and wait until it serves (about half a second); SandboxError with the reason where it cannot."""
-        self._native = bool(plan.init)
+    def __init__(self, plan: Plan, uid: int, lot: Lot | None = None) -> None:
+        """Start it and wait until it serves (about half a second); SandboxError with the reason where it cannot.
+
+        `lot` is where sockets of boxes are kept.
+        """
+        self._plan = plan
+        self._lot = lot or Lot()
+        self._shared = tuple(skeleton.shared_paths(plan))
         self._control, theirs = wire.pair()
+        self._maker, given = wire.pair()  # leads to the C program that makes boxes, where there is one
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "repodojo.sandbox.local.zygote", str(theirs.fileno())],
@@ -48,10 +57,11 @@ class Zygote:
                 env=_environment(),
                 start_new_session=True,
             )
-        self._boxes = 0
+        self._uid = uid
         try:
             self._control.settimeout(_START_SECONDS)
-            wire.send(self._control, {"plan": asdict(plan), "uid": uid})
+            with given:
+                wire.send(self._control, {"plan": asdict(plan), "uid": uid}, [given.fileno()])
             answer, _ = wire.receive(self._control)
         except (OSError, EOFError):
             self.close()
@@ -72,21 +82,17 @@ class Zygote:
         """Whether it can still make boxes."""
         return self._process.poll() is None
 
-    async def create(self, layout: Mapping[str, Any], limits: Mapping[str, Any]) -> Created:
+    async def create(self, layout: boxroot.Layout, limits: Limits) -> Created:
         """A new box; SandboxError where it could not be made."""
-        self._boxes += 1
-        number = self._boxes
         ours, theirs = wire.pair()
         ours.setblocking(False)
-        request = wire.memory_file(marshal.dumps({"layout": dict(layout), "limits": dict(limits)}))
         try:
-            wire.send(self._control, {"op": "create", "number": number}, [theirs.fileno(), request])
+            self._ask_for(layout, asdict(limits), theirs.fileno())
         except OSError as error:
             ours.close()
             raise SandboxError(f"the fork server is gone: {error.strerror}") from None
         finally:
             theirs.close()
-            os.close(request)
         try:
             answer = await asyncio.wait_for(receive(ours), _CREATE_SECONDS)
         except BaseException:
@@ -95,22 +101,45 @@ class Zygote:
         if "failed" in answer:
             ours.close()
             raise SandboxError(f"a box could not be made: {answer['failed']}")
-        return Created(
-            ours, talk.ToC(ours, lambda: self._keeper(number, limits)) if self._native else talk.ToPython(ours)
-        )
+        line = Line(ours, self._lot)
+        if self._plan.init:
+            return Created(line, talk.ToC(line, lambda: self._keeper(asdict(limits))))
+        return Created(line, talk.ToPython(line))
 
-    def _keeper(self, number: int, limits: Mapping[str, Any]) -> socket.socket:
+    def _ask_for(self, layout: boxroot.Layout, limits: Mapping[str, Any], end: int) -> None:
+        own = keeper.OWN if self._plan.init else 1
+        wanted = [
+            *steps.map_user(skeleton.INNER_UID, self._uid, os.getegid() if os.geteuid() else self._uid),
+            *boxroot.build(layout, self._shared),
+            steps.loopback(),
+            steps.host_name("box"),
+            steps.yield_memory_first(),
+            *steps.confined(limits, own),
+        ]
+        if self._plan.init:
+            body = b"%d\0" % (int(limits["memory_mb"]) << 20) + steps.encode(wanted)
+            wire.send_body(self._maker, b"B0 ", body, [end])
+            return
+        request = wire.memory_file(marshal.dumps({"steps": [tuple(step) for step in wanted], "limits": dict(limits)}))
+        try:
+            wire.send(self._control, {"op": "create"}, [end, request])
+        finally:
+            os.close(request)
+
+    def _keeper(self, limits: Mapping[str, Any]) -> socket.socket:
         """Init's end of the socket of a box's keeper, which is being made; OSError where the fork server is gone."""
         ours, theirs = wire.pair()
         with theirs:
-            wire.send(self._control, {"op": "enter", "number": number, "limits": dict(limits)}, [theirs.fileno()])
+            wire.send(self._control, {"op": "enter", "limits": dict(limits)}, [theirs.fileno()])
         return ours
 
     def close(self) -> None:
         """End the fork server and with it every box; returns when it is gone."""
-        self._control.close()
+        for end in (self._control, self._maker):
+            end.close()
+        self._lot.close()
         try:
-            self._process.wait(10)
+            self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

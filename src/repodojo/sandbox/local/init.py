@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import socket
 from dataclasses import asdict
@@ -15,21 +14,6 @@ from typing import Any
 
 from repodojo.sandbox import safefiles
 from repodojo.sandbox.local import jobs, scan, wire
-
-
-def confine(limits: wire.Header, own: int = 1) -> None:
-    """Resource limits of this process and of all it starts; `own` processes are not the box's jobs."""
-    memory = int(limits["memory_mb"]) << 20
-    for kind, value in (
-        (resource.RLIMIT_DATA, memory),
-        (resource.RLIMIT_NPROC, int(limits["processes"]) + own),
-        (resource.RLIMIT_FSIZE, int(limits["disk_mb"]) << 20),
-        (resource.RLIMIT_NOFILE, 1024),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
 
 
 def serve(control: socket.socket, upper: int, limits: wire.Header, preloaded: frozenset[str]) -> None:

@@ -1,20 +1,24 @@
 """What a box with the C init has Python for: file operations, and forks of the warm interpreter.
 
-The keeper is a fork of the fork server that has entered the box's namespaces. Only its children are born into the
-box's pid namespace; itself it stays outside, where no job can see it or send it a signal. It is made when first needed,
-so that boxes which only run commands hold nothing but the C init. That passes on what the host asks, waits for what
-the keeper starts, and kills what that leaves behind; when init goes, the keeper's socket closes and it ends.
+The keeper is a fork of the fork server that has entered the box's namespaces, which init hands it. Only its children
+are born into the box's pid namespace; itself it stays outside, where no job can see it or send it a signal. It is made
+when first needed, so that boxes which only run commands hold nothing but the C init. That passes on what the host asks,
+waits for what the keeper starts, and kills what that leaves behind; when init goes, the keeper's socket closes and it
+ends.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import NoReturn
 
 from repodojo.sandbox import safefiles
 from repodojo.sandbox.local import init, syscalls, wire
 
+OWN = 2
+"""Processes of a box that are none of its jobs: the C init, and this."""
 NAMESPACES = (
     syscalls.NEWUSER
     | syscalls.NEWNS
@@ -26,21 +30,18 @@ NAMESPACES = (
 )
 
 
-def enter(pid: int) -> None:
-    """Join the namespaces of a box's pid 1; children are born into its pid namespace from now on."""
-    handle = os.pidfd_open(pid)
-    try:
-        syscalls.setns(handle, NAMESPACES)
-    finally:
+def enter(namespaces: Sequence[int]) -> None:
+    """Join the namespaces of a box, its user namespace first; children are born into its pid namespace from now on."""
+    for handle in namespaces:
+        syscalls.setns(handle)
         os.close(handle)
     os.chdir("/")
 
 
-def serve(control: socket.socket, preloaded: frozenset[str]) -> NoReturn:
-    """Answer what init passes on until it is gone; its first message brings the overlay's upper folder."""
+def serve(control: socket.socket, upper: int, preloaded: frozenset[str]) -> NoReturn:
+    """Answer what init passes on until it is gone; `upper` is the overlay's upper folder."""
     root = safefiles.open_root("/")
     try:
-        _, (upper,) = wire.receive(control)
         while True:
             header, handles = wire.receive(control)
             if header["op"] == "exec":

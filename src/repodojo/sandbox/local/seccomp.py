@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 
@@ -98,6 +99,7 @@ def _refuse(number: int) -> bytes:
     return _step(_RETURN, _ERRNO | number)
 
 
+@functools.cache
 def program(machine: str) -> bytes:
     """The filter as BPF instructions of 8 bytes each."""
     column, architecture, clone, socket, prlimit = _MACHINES[machine]

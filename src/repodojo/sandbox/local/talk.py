@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from repodojo.sandbox.local import jobs, wire
+from repodojo.sandbox.local.lines import Line
 
 
 class Talk(Protocol):
-    """One box's language."""
+    """One box's language, over a line that is open."""
 
     def send(self, number: int, header: wire.Header, handles: Sequence[int]) -> None:
         """Send request `number`; OSError where the box is gone."""
@@ -26,39 +27,39 @@ class Talk(Protocol):
 class ToPython:
     """Each message is one JSON object."""
 
-    def __init__(self, control: socket.socket) -> None:
-        self._control = control
+    def __init__(self, line: Line) -> None:
+        self._line = line
 
     def send(self, number: int, header: wire.Header, handles: Sequence[int]) -> None:
-        wire.send(self._control, {"id": number, **header}, handles)
+        wire.send(self._line.end, {"id": number, **header}, handles)
 
     def kill(self) -> None:
-        wire.send(self._control, {"op": "kill"})
+        wire.send(self._line.end, {"op": "kill"})
 
 
 class ToC:
     """Cold commands for init itself; what needs Python for its keeper, who is called when first needed."""
 
-    def __init__(self, control: socket.socket, call_keeper: Callable[[], socket.socket]) -> None:
-        self._control = control
+    def __init__(self, line: Line, call_keeper: Callable[[], socket.socket]) -> None:
+        self._line = line
         self._call_keeper = call_keeper
         self._has_keeper = False
 
     def send(self, number: int, header: wire.Header, handles: Sequence[int]) -> None:
         if header["op"] == "exec" and not header["warm"]:
-            wire.send_body(self._control, b"X%d " % number, command(header), handles)
+            wire.send_body(self._line.end, b"X%d " % number, command(header), handles)
             return
         if not self._has_keeper:
             with self._call_keeper() as end:
-                socket.send_fds(self._control, [b"S0 "], [end.fileno()])
+                socket.send_fds(self._line.end, [b"S0 "], [end.fileno()])
             self._has_keeper = True
         letter = b"W" if header["op"] == "exec" else b"F"
         wire.send_body(
-            self._control, b"%s%d " % (letter, number), json.dumps({"id": number, **header}).encode(), handles
+            self._line.end, b"%s%d " % (letter, number), json.dumps({"id": number, **header}).encode(), handles
         )
 
     def kill(self) -> None:
-        self._control.send(b"K0 ")
+        self._line.end.send(b"K0 ")
 
 
 def command(header: wire.Header) -> bytes:

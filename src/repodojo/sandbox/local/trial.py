@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from pathlib import Path
 
 from repodojo.core.protocols import Limits
 from repodojo.sandbox.environments import BoxSpec
-from repodojo.sandbox.local import machine
+from repodojo.sandbox.local import boxroot, machine
 from repodojo.sandbox.local.box import Box
 from repodojo.sandbox.local.client import Zygote
 
@@ -37,17 +36,18 @@ def trial(scratch: Path, init: Path | None = None) -> str:
 
 async def _check(zygote: Zygote, spec: BoxSpec) -> str:
     limits = Limits()
-    layout = {
-        "tree": "/bases/t",
-        "site": "",
-        "work_dir": spec.work_dir,
-        "overlay": {},
-        "scripts": {},
-        "disk_mb": 16,
-        "files": 1024,
-        "python": machine.interpreter(),
-    }
-    box = Box(await zygote.create(layout, asdict(limits)), spec, limits)
+    layout = boxroot.Layout(
+        tree="/bases/t",
+        site="",
+        work_dir=spec.work_dir,
+        overlay={},
+        masked=(),
+        scripts={},
+        disk_mb=16,
+        files=1024,
+        python=machine.interpreter(),
+    )
+    box = Box(await zygote.create(layout, limits), spec, limits)
     try:
         done = await box.exec(["bash", "-c", _CHECK], seconds=20)
         changed = await box.changes()

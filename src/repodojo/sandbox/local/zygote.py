@@ -1,5 +1,6 @@
-"""The fork server: one single-threaded process, without torch, from which every box is forked.
+"""The fork server: one single-threaded process, without torch, from which boxes and the keepers of boxes are forked.
 
+Boxes with the C init are forked by a small C program of its own beside it (native/maker.h).
 Started by `client` as `python -m repodojo.sandbox.local.zygote DESCRIPTOR`. It lives as pid 1 of a pid namespace of
 its own, so that its death ends every box, and it ends itself when the host's end of the socket closes.
 """
@@ -18,17 +19,16 @@ import sys
 import sysconfig
 from typing import Any, NoReturn
 
-from repodojo.sandbox.local import boxroot, init, keeper, pids, seccomp, skeleton, syscalls, warm, wire
+from repodojo.sandbox.local import init, keeper, skeleton, steps, syscalls, warm, wire
 
 _BOX_SOCKET = 3
-_UPPER = 4
 
 
 def main() -> None:
     """Read the plan, enter namespaces, and serve; what fails on the way is told to the host."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    header, _ = wire.receive(control)
+    header, handles = wire.receive(control)
     plan = skeleton.plan_from(header["plan"])
     try:
         _enter_namespaces()
@@ -37,9 +37,10 @@ def main() -> None:
         sys.exit(1)
     child = os.fork()
     if child:
-        control.close()
+        for handle in (control.detach(), *handles):
+            os.close(handle)
         sys.exit(min(1, os.waitpid(child, 0)[1]))
-    _serve_as_pid_1(control, plan, int(header["uid"]))
+    _serve_as_pid_1(control, plan, int(header["uid"]), handles)
 
 
 def _enter_namespaces() -> None:
@@ -51,9 +52,10 @@ def _enter_namespaces() -> None:
     syscalls.map_user(uid, uid, gid)
 
 
-def _serve_as_pid_1(control: socket.socket, plan: skeleton.Plan, uid: int) -> NoReturn:
+def _serve_as_pid_1(control: socket.socket, plan: skeleton.Plan, uid: int, handles: list[int]) -> NoReturn:
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends is reaped at once, orphans too
         stdlib = _standard_library()
         skeleton.build(plan)
         if os.geteuid() == 0:
@@ -62,6 +64,8 @@ def _serve_as_pid_1(control: socket.socket, plan: skeleton.Plan, uid: int) -> No
             os.setresuid(uid, uid, uid)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else the maps of boxes could not be written
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        maker = _start_maker(handles[0]) if plan.init else None
+        os.close(handles[0])
         sys.path[:] = [*stdlib, skeleton.KIT, skeleton.GUEST]
         sys.path_importer_cache.clear()
         preloaded = warm.preload()
@@ -72,7 +76,7 @@ def _serve_as_pid_1(control: socket.socket, plan: skeleton.Plan, uid: int) -> No
         gc.collect()
         gc.freeze()
         wire.send(control, {"ready": True})
-        _serve(control, plan, preloaded)
+        _serve(control, preloaded, maker)
     except OSError as error:
         wire.send(control, {"failed": f"{error.strerror or error}"})
     os._exit(0)
@@ -94,61 +98,47 @@ def _zipped() -> str:
     return next((path for path in sys.path if path.endswith(".zip")), "")
 
 
-def _serve(control: socket.socket, plan: skeleton.Plan, preloaded: frozenset[str]) -> None:
+def _serve(control: socket.socket, preloaded: frozenset[str], maker: int | None) -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    shared = tuple(skeleton.shared_paths(plan))
-    born = pids.Born()
-    while True:
-        ready = poll.poll(1000)
-        _reap(born)
-        if not ready:
-            continue
+    if maker is not None:
+        poll.register(os.pidfd_open(maker), select.POLLIN)
+    while [(control.fileno(), select.POLLIN)] == poll.poll():  # else a side is gone
         try:
             header, handles = wire.receive(control)
         except (EOFError, ConnectionError):
             return
-        pid = born.pid_of(header["number"]) if header["op"] == "enter" else None
         if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             control.close()
             if header["op"] == "enter":
-                _become_keeper(handles[0], pid, header["limits"], preloaded)
-            report = born.report_of(header["number"])
-            _become_box(handles[0], handles[1], report, shared, preloaded, native=bool(plan.init))
+                _become_keeper(handles[0], header["limits"], preloaded)
+            _become_box(handles[0], handles[1], preloaded)
         for handle in handles:
             os.close(handle)
 
 
-def _reap(born: pids.Born) -> None:
-    born.read()  # else the pipe would fill
+def _start_maker(end: int) -> int:
+    """The C program that forks boxes: its pid. It has the host's socket as descriptor 3."""
+    own = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _BOX_SOCKET + 1)
     try:
-        while pid := os.waitpid(-1, os.WNOHANG)[0]:
-            born.forget(pid)
-    except ChildProcessError:
-        pass
+        return os.posix_spawn(
+            skeleton.INIT, ["init", "serve"], {}, file_actions=[(os.POSIX_SPAWN_DUP2, own, _BOX_SOCKET)]
+        )
+    finally:
+        os.close(own)
 
 
-def _become_box(
-    box: int, request: int, report: pids.Report, shared: tuple[str, ...], preloaded: frozenset[str], *, native: bool
-) -> NoReturn:
+def _become_box(box: int, request: int, preloaded: frozenset[str]) -> NoReturn:
     """From here on a box: namespaces, its root, no privileges, then init until the host lets go."""
     size = os.fstat(request).st_size
     wanted = marshal.loads(wire.contents(request, size))  # from the host, which is trusted
-    control = _only(box, report.end)
+    control = _only(box)
     try:
-        uid, gid = os.geteuid(), os.getegid()
         syscalls.unshare(keeper.NAMESPACES)
-        syscalls.map_user(skeleton.INNER_UID, uid, gid)
-        if report.fork():
+        if os.fork():
             os._exit(0)
-        program = os.open(skeleton.INIT, os.O_RDONLY | os.O_CLOEXEC) if native else -1
-        upper = boxroot.build(boxroot.Layout(**wanted["layout"], shared=shared))
-        syscalls.loopback_up()
-        syscalls.set_host_name("box")
-        _yield_memory_first()
-        _confine(wanted["limits"], 2 if native else 1)
-        if native:
-            _execute(program, upper, wanted["limits"])
+        upper = steps.perform(wanted["steps"])
         wire.send(control, {"ready": True})
         init.serve(control, upper, wanted["limits"], preloaded)
     except OSError as error:
@@ -157,50 +147,24 @@ def _become_box(
     os._exit(0)
 
 
-def _only(box: int, kept: int) -> socket.socket:
-    """A box's socket as descriptor 3; all above are closed but `kept`."""
-    if box != _BOX_SOCKET:  # dup3 refuses equal numbers
-        os.dup2(box, _BOX_SOCKET, inheritable=False)
-    os.closerange(_BOX_SOCKET + 1, kept)
-    os.closerange(kept + 1, 1024)
-    return socket.socket(fileno=_BOX_SOCKET)
-
-
-def _execute(program: int, upper: int, limits: wire.Header) -> NoReturn:
-    """Become the C init: the host's socket is descriptor 3, the upper folder 4."""
-    own = fcntl.fcntl(program, fcntl.F_DUPFD_CLOEXEC, _UPPER + 1)
-    if upper == _UPPER:
-        os.set_inheritable(_UPPER, True)
-    else:
-        os.dup2(upper, _UPPER)
-    os.set_inheritable(_BOX_SOCKET, True)
-    os.execve(own, ["init", str(int(limits["memory_mb"]) << 20)], {})
-
-
-def _become_keeper(end: int, pid: int | None, limits: wire.Header, preloaded: frozenset[str]) -> NoReturn:
-    """From here on the Python of a box with the C init; without that box the socket closes, and its init says so."""
-    with contextlib.suppress(OSError):
-        if pid is not None:
-            control = _only(end, 1024)
-            _yield_memory_first()
-            keeper.enter(pid)
-            _confine(limits, 2)
-            keeper.serve(control, preloaded)
+def _become_keeper(end: int, limits: wire.Header, preloaded: frozenset[str]) -> NoReturn:
+    """From here on the Python of a box with the C init; where that is gone, the socket closes."""
+    with contextlib.suppress(EOFError, OSError):
+        control = _only(end)
+        steps.perform([steps.yield_memory_first()])
+        _, (upper, *namespaces) = wire.receive(control)
+        keeper.enter(namespaces)
+        steps.perform(steps.confined(limits, keeper.OWN))
+        keeper.serve(control, upper, preloaded)
     os._exit(0)
 
 
-def _yield_memory_first() -> None:
-    with open("/proc/self/oom_score_adj", "w") as handle:
-        handle.write("500")  # where the machine runs short, a box goes first, not the training
-
-
-def _confine(limits: wire.Header, own: int) -> None:
-    os.umask(0o022)
-    syscalls.drop_capabilities()
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    init.confine(limits, own)
-    if seccomp.supported():
-        seccomp.install(seccomp.program(os.uname().machine))
+def _only(box: int) -> socket.socket:
+    """A box's socket as descriptor 3; all above are closed."""
+    if box != _BOX_SOCKET:  # dup3 refuses equal numbers
+        os.dup2(box, _BOX_SOCKET, inheritable=False)
+    os.closerange(_BOX_SOCKET + 1, 1024)
+    return socket.socket(fileno=_BOX_SOCKET)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 /* Pid 1 of a box, in place of the Python one (init.py): it starts cold commands, and leaves nothing of them alive.
  *
- * Executed by zygote.py once the box is built and confined, as `init MEMORY_BYTES`, with the host's SEQPACKET socket as
- * descriptor 3 and the overlay's upper folder as 4. A message is one packet: a letter, a number, a space, a body.
+ * Executed by zygote.py as `init serve`, with the host's SEQPACKET socket as descriptor 3, it forks boxes (maker.h). Each
+ * fork builds and confines itself (steps.h) and goes on here, with its own socket as descriptor 3 and the overlay's
+ * upper folder as 4. A message is one packet: a letter, a number, a space, a body.
  *
+ *   B  (to the fork server) make a box; the body is its memory in bytes, NUL, steps, and the descriptor its socket
  *   X  run a command; the body is CWD, ARGC, each argument, each variable, all ended by NUL, or where that is too long
  *      for a packet its length in digits, and the first descriptor is a memory file of it. Then stdin, output, report.
  *   W  run a command in a fork of the warm interpreter, F do something with files: passed on to the keeper as it is
@@ -24,6 +26,7 @@
 #include "command.h"
 #include "memory.h"
 #include "messages.h"
+#include "steps.h"
 
 enum { CONTROL = 3, UPPER = 4, TICK_MS = 50, PATIENCE_S = 10 };
 
@@ -36,6 +39,8 @@ static void give_up(const char *what)
     perror(what);
     _exit(1);
 }
+
+#include "maker.h"
 
 static void answer(const char *text)
 {
@@ -137,27 +142,18 @@ static void run(long id, struct message *message, struct command *command)
     finish(id, WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status), reason);
 }
 
-/* A command whose body is in the packet, or in a memory file. */
-static void execute(long id, char *body, struct message *message)
+static void execute(long id, char *packed, struct message *message)
 {
     struct command command = {0};
-    size_t size = message->size - (size_t)(body - message->data), got = 0;
-    char *copy = NULL;
+    size_t size;
+    char *body = body_of(packed, message, 3, &size);
 
-    if (isdigit((unsigned char)*body) && message->count == 4) {
-        size = strtoul(body, NULL, 10);
-        body = copy = malloc(size + 1);
-        for (ssize_t part = 1; copy && part > 0 && got < size; got += part > 0 ? (size_t)part : 0)
-            part = pread(message->handles[0], copy + got, size - got, (off_t)got);
-        if (!copy || got < size)
-            give_up("a long command");
-        copy[size] = '\0';
-    }
-    if (message->count < 3 || !parse(body, size, &command))
+    if (!body || !parse(body, size, &command))
         give_up("a command that cannot be read");
     run(id, message, &command);
     free(command.argv);
-    free(copy);
+    if (body != packed)
+        free(body);
 }
 
 /* ---------------------------------------------------------------- what the keeper does */
@@ -192,27 +188,32 @@ static void pass_on(long id, char *body, struct message *message, bool job)
     let_go(&told);
 }
 
+/* Hand a keeper the overlay's upper folder and the box's namespaces; where it is gone, the next message finds that out. */
 static void take_keeper(struct message *message)
 {
-    static const char hello[] = "{\"op\": \"upper\"}";
+    static const char hello[] = "{\"op\": \"upper\"}", *kinds[] = {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"};
+    enum { KINDS = sizeof kinds / sizeof *kinds };
+    int handles[1 + KINDS] = {UPPER};
+    char path[32];
 
     if (message->count != 1)
         give_up("a keeper without a socket");
     if (keeper >= 0)
         close(keeper);
     keeper = message->handles[--message->count];
-    const int upper = UPPER;
-    transmit(keeper, hello, sizeof hello - 1, &upper, 1); /* where it is gone, the next message finds that out */
+    for (int i = 0; i < KINDS; i++) {
+        snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i]);
+        if ((handles[1 + i] = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+            give_up(path);
+    }
+    transmit(keeper, hello, sizeof hello - 1, handles, 1 + KINDS);
+    for (int i = 0; i < KINDS; i++)
+        close(handles[1 + i]);
 }
 
-int main(int argc, char **argv)
+/* Serve the host until it is gone. */
+static void attend(void)
 {
-    if (argc != 2 || (memory_limit = atoll(argv[1])) <= 0)
-        give_up("usage: init MEMORY_BYTES");
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) /* exec has set it again; jobs run as the same user */
-        give_up("prctl");
-    if (fcntl(CONTROL, F_SETFD, FD_CLOEXEC) < 0 || fcntl(UPPER, F_SETFD, FD_CLOEXEC) < 0)
-        give_up("fcntl");
     answer("{\"ready\": true}");
     while (receive(CONTROL, &asked)) {
         char *body;
@@ -235,5 +236,13 @@ int main(int argc, char **argv)
         }
         let_go(&asked);
     }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2 || strcmp(argv[1], "serve"))
+        give_up("usage: init serve");
+    make_boxes();
+    attend();
     return 0;
 }
