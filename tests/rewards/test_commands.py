@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +104,18 @@ def test_any_text_has_a_verdict(text: str, shell: Shell) -> None:
     verdict = judge(text, shell)
     assert verdict.right or verdict.why
     assert judge(text, shell, strict=True).right <= verdict.right
+
+
+def test_a_text_that_the_grammar_of_bash_does_not_survive_has_a_verdict() -> None:
+    """In a process of its own: the scanner dies of a segmentation fault where it sees such letters."""
+    hurts = [
+        "a:ZR}\ud7ff|_\U00082220!a\U00024632{\\U000b0a9f",
+        "+#\ud7ff_`\\>;\U000fd136*}'\\1\u8052\r&\ua659",
+        "ls ${\U0010ffff}",
+    ]
+    script = f"from repodojo.rewards.commands import judge\nfor text in {hurts!a}: judge(text, 'bash')\nprint('alive')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "alive\n", done.stderr[-300:]
 
 
 def test_deep_nesting_and_endless_text_are_survived() -> None:

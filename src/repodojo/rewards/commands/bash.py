@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,19 @@ _DECIDED_LATER = {
     "arithmetic_expansion",
 }
 _NO_ARGUMENT = {"file_redirect", "heredoc_redirect", "herestring_redirect", "variable_assignment", "command_name"}
+_BEYOND = re.compile("[^\x00-\xff]")
 _KEYWORDS = {"declaration_command", "unset_command"}  # export, declare, unset and their like have nodes of their own
+
+
+def as_the_grammar_has_it(text: str) -> str:
+    """The text with another letter for each character beyond Latin-1, all of which are letters of a word to bash.
+
+    The scanner of tree-sitter-bash 0.25 looks such a character up in C's table of 256, and dies far beyond it.
+
+    >>> as_the_grammar_has_it("ls \U0001f600")
+    'ls \xe9'
+    """
+    return _BEYOND.sub("\xe9", text)
 
 
 def read(root: Node) -> Iterator[Invocation | str]:

@@ -56,8 +56,8 @@ def parse(text: str, shell: Shell) -> Parsed:
         "powershell": powershell.read,
         "cmd": cmd.read,
     }
-    if shell != "bash":
-        text = (cmd.as_in_a_file if shell == "cmd" else powershell.as_the_grammar_has_it)(text)
+    rewritten = {"bash": bash.as_the_grammar_has_it, "powershell": powershell.as_the_grammar_has_it}
+    text = rewritten.get(shell, cmd.as_in_a_file)(text)
     data = text.encode("utf-8", "replace")
     if not text.strip() or len(data) > LONGEST or b"\0" in data:
         return Parsed(False)
