@@ -10,6 +10,7 @@ from typing import Literal
 from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
+from repodojo.inference.native import Attention
 from repodojo.rewards.formula import Formula
 from repodojo.sandbox.local.native import Init
 
@@ -64,6 +65,7 @@ class PoolSettings:
     kv_mb: int = 0
     attacker: bool = False
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
+    attention: Attention = "auto"
     prepared_boxes: int = 0
     command: str = ""
     preload: tuple[str, ...] = ()

@@ -115,6 +115,7 @@ class Worker:
             max_context=settings.agent.max_context,
             max_rows=2 * settings.concurrency,
             after_publish=settings.kv_after_publish,
+            attention=settings.attention,
         )
         self.tasks: dict[str, Task] = {}
         self.policies: dict[tuple[str, float], Policy] = {}

@@ -85,6 +85,11 @@ RULES = (
         'or without the stage "rl"',
     ),
     Needs(
+        ("rollout.attention",),
+        lambda c: c.model.dtype == "float32",
+        'the C kernel computes in float32, so model.dtype = "bfloat16" leaves torch alone',
+    ),
+    Needs(
         ("rollout.lent_threads",),
         lambda c: "rl" in c.run.stages,
         'run.stages has no "rl", and in no other stage does a learner wait',
