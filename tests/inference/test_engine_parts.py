@@ -108,7 +108,7 @@ def test_prefill_batches_cover_every_token_once_and_in_order(lengths: list[int],
 
 def put(store: Store, slot: Slot, length: int, value: float) -> None:
     arena = store.place(slot, length)
-    arena.data[:, slot.index, :, :length] = value
+    arena.data[slot.index, :, :, :length] = value
     slot.length = length
 
 
@@ -137,7 +137,7 @@ def test_slots_keep_their_content_wherever_they_move(seed: int) -> None:
             assert {slot.index for slot in chosen} == set(range(len(chosen)))
         for slot, value in held.items():
             assert slot.arena is not None and slot.arena.owners[slot.index] is slot
-            assert (slot.arena.data[:, slot.index, :, : slot.length] == value).all()
+            assert (slot.arena.data[slot.index, :, :, : slot.length] == value).all()
 
 
 def test_prefixes_hold_no_more_than_their_limit_and_keep_what_is_in_use() -> None:

@@ -50,7 +50,7 @@ async def test_what_does_not_fit_waits_and_comes_out_the_same(seed: int) -> None
     assert max(error(decoder, p, done) for p, done in zip(prompts, together, strict=True)) < 1e-4
     assert SMALLEST < engine.most <= 1024
     arena = next(iter(engine._scheduler._memory.own.arenas.values()))
-    assert engine.kv_bytes == arena.data[:, 0, :, 0].numel() * 4
+    assert engine.kv_bytes == arena.data[0, :, :, 0].numel() * 4
     assert engine.stats().cancelled > 0 and engine.stats().evictions > 0
 
 
@@ -106,7 +106,7 @@ def test_a_room_keeps_its_bound_and_its_content(seed: int) -> None:
             if room.place(store, slot, length):
                 value = float(step) if new else held[slot][1]
                 assert slot.arena is not None
-                slot.arena.data[:, slot.index, :, :length] = value
+                slot.arena.data[slot.index, :, :, :length] = value
                 slot.length, held[slot] = length, (store, value)
             else:
                 needed = sum(s.arena.capacity for s in held if s.arena)
@@ -114,7 +114,7 @@ def test_a_room_keeps_its_bound_and_its_content(seed: int) -> None:
         assert room.held <= 2048
         for slot, (_, value) in held.items():
             assert slot.arena is not None and slot.arena.owners[slot.index] is slot
-            assert (slot.arena.data[:, slot.index, :, : slot.length] == value).all()
+            assert (slot.arena.data[slot.index, :, :, : slot.length] == value).all()
 
 
 def test_a_bound_that_could_not_hold_one_conversation_is_refused() -> None:

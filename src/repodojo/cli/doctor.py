@@ -16,6 +16,7 @@ from rich.table import Table
 from typer import Option, echo
 
 from repodojo.core.machine import cores
+from repodojo.core.native import compiler
 from repodojo.sandbox import level
 
 _EXTRAS = {
@@ -42,7 +43,7 @@ def doctor(json_: bool = Option(False, "--json", help="Print one JSON object ins
 
     Example: repodojo doctor --json | jq .isolation
     """
-    findings = [_isolation(), _cores(), _memory(), _accelerator(), _compiler(), _git()]
+    findings = [_isolation(), _cores(), _memory(), _accelerator(), _compiler(), _attention(), _git()]
     findings += [_extra(name, *texts) for name, texts in _EXTRAS.items()]
     if json_:
         echo(json.dumps({finding.name: asdict(finding) for finding in findings}))
@@ -97,8 +98,19 @@ def _accelerator() -> Finding:
 
 
 def _compiler() -> Finding:
-    found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), "")
-    return Finding("compiler", bool(found), found or "none", "" if found else "gcc or clang, for torch.compile")
+    found = compiler()
+    advice = "" if found else "gcc or clang, for the C init of boxes, the C attention and torch.compile"
+    return Finding("compiler", bool(found), found or "none", advice)
+
+
+def _attention() -> Finding:
+    from repodojo.inference.native import kernel
+
+    try:
+        kernel(64)
+    except OSError as error:
+        return Finding("attention", False, f"torch's: {error}", "gcc or clang")
+    return Finding("attention", True, "C kernel (float32)")
 
 
 def _git() -> Finding:

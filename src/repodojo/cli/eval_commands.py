@@ -121,7 +121,12 @@ async def _engine(path: Path, config: Config) -> AsyncIterator[tuple[Engine, Cha
 
     chat = ChatFormat.load(path)
     dtype = getattr(torch, config.model.dtype)
-    engine = Engine(checkpoint.load(path), dtype=dtype, max_context=config.agent.max_context)
+    engine = Engine(
+        checkpoint.load(path),
+        dtype=dtype,
+        max_context=config.agent.max_context,
+        attention=config.rollout.attention,
+    )
     try:
         yield engine, chat
     finally:

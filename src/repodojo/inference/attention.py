@@ -158,8 +158,8 @@ class DecodeAttention:
         parts = []
         for span in self.own:
             assert span.write is not None
-            flat = span.arena.data[layer].view(-1, dim)
-            flat.index_copy_(0, span.write, fresh[span.rows].view(-1, dim))
+            flat = span.arena.data.view(-1, dim)
+            flat.index_copy_(0, span.write[layer], fresh[span.rows].view(-1, dim))
             parts.append(self._attend(layer, span, queries[span.rows]))
         own = _joined(parts)
         if self.back is None:
@@ -214,9 +214,10 @@ def plan(rows: Sequence[tuple[Slot, Slot | None]], dtype: torch.dtype) -> Decode
         slots = [slot for slot, _ in rows[start:] if slot.arena is arena]
         stop = start + len(slots)
         length, mask = _mask([slot.length + 1 for slot in slots], dtype)
-        heads, capacity = 2 * arena.kv_heads, arena.capacity
-        base = torch.tensor([slot.index * heads * capacity + slot.length for slot in slots])
-        write = (base[:, None] + torch.arange(heads) * capacity).flatten()
+        _, layers, heads, capacity, _ = arena.data.shape
+        base = torch.tensor([slot.index * layers * heads * capacity + slot.length for slot in slots])
+        write = (base[:, None] + torch.arange(layers * heads) * capacity).view(-1, layers, heads)
+        write = write.transpose(0, 1).flatten(1)
         own.append(_Span(arena, 0, len(slots), length, mask, slice(start, stop), write=write))
         start = stop
     shared, back = _shared([prefix for _, prefix in rows], dtype)

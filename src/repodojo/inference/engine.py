@@ -19,7 +19,9 @@ from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference import checkpoint
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.fast import FastDecoder
+from repodojo.inference.kernels import chosen
 from repodojo.inference.kv import kv_bytes
+from repodojo.inference.native import Attention
 from repodojo.inference.requests import Request, Stats
 from repodojo.inference.room import Room
 from repodojo.inference.sampling import uniforms
@@ -44,6 +46,7 @@ class Engine:
         conversations go on with theirs, cheaper, and at log-probs that no single policy has; their later turns too.
         What begins after a publication never uses any of it. Either way tokens that are sampled stay, with the
         log-probs and the version that they were sampled with
+    attention: what attention is computed with (see `native.Attention`)
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Engine:
         version: int = 0,
         prefill_tokens: int = 2048,
         after_publish: AfterPublish = "rebuild",
+        attention: Attention = "auto",
     ) -> None:
         if min(max_context - 1, max_rows, prefill_tokens) < 1:
             raise ConfigError("max_context must be at least 2, max_rows and prefill_tokens at least 1")
@@ -66,6 +70,7 @@ class Engine:
         self._model = FastDecoder(decoder, dtype=dtype, max_context=max_context)
         self._scheduler = Scheduler(
             self._model,
+            chosen(attention, decoder.architecture, dtype),
             max_rows=max_rows,
             prefill_tokens=prefill_tokens,
             version=version,

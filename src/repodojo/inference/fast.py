@@ -42,7 +42,7 @@ class FastDecoder:
                 f"max_context {max_context} is more than the model's {a.max_positions} positions",
                 way_out=f"set it to at most {a.max_positions}",
             )
-        self.dtype, self.group = dtype, a.heads // a.kv_heads
+        self.dtype = dtype
         self._shapes = {name: tuple(w.shape) for name, w in decoder.state_dict().items()}
         cos, sin = tables(a, max_context)
         half = a.head_dim // 2

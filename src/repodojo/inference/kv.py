@@ -2,12 +2,14 @@
 
 A slot holds the KV of one run of tokens (a conversation's own part, or a prefix that several share). Arenas differ by
 capacity, in powers of two, so a short slot never pays for a long one; a slot that outgrows its arena moves to the
-next. The slots that one decode step reads are brought to the front of their arena, so attention reads a plain slice.
+next. Attention in plain operations reads slices: for it, the slots of one decode step are brought to the front of their
+arena. The C kernel reads them where they are.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,12 +21,16 @@ from repodojo.inference.architecture import Architecture
 
 SMALLEST = 64
 
+_AHEAD = 8
+"""Times as many slots as are asked for, for which an arena takes address space."""
+
 
 @dataclass(eq=False)
 class Slot:
     """Room for a run of tokens; `length` counts those whose KV is there. Without an arena it holds nothing.
 
-    `stamp` and `saves` say what it is worth to keep it (see `worth.Worth`).
+    `stamp` and `saves` say what it is worth to keep it (see `worth.Worth`). Slots of one `origin` hold the very same
+    keys and values for the first `alike` tokens of whichever has the fewer (see `Store.copy`).
     """
 
     arena: Arena | None = None
@@ -32,14 +38,24 @@ class Slot:
     length: int = 0
     stamp: float = 0.0
     saves: float = 0.0
+    origin: object = None
+    alike: int = 0
+
+    def empty(self) -> None:
+        """What it holds is void; its room stays."""
+        self.length, self.origin, self.alike = 0, None, 0
 
 
 class Arena:
-    """Slots of one capacity: [layers, slots, 2 x kv_heads, capacity, D], key heads first, then value heads."""
+    """Slots of one capacity: [slots, layers, 2 x kv_heads, capacity, D], key heads first, then value heads.
+
+    Address space is taken ahead, which costs nothing until it is written to: growing rarely copies.
+    """
 
     def __init__(self, layers: int, kv_heads: int, capacity: int, head_dim: int, dtype: torch.dtype) -> None:
         self.capacity, self.kv_heads = capacity, kv_heads
-        self.data = _zeros((layers, 0, 2 * kv_heads, capacity, head_dim), dtype)
+        self._shape = (layers, 2 * kv_heads, capacity, head_dim)
+        self._reserved = self.data = _zeros((0, *self._shape), dtype)
         self.owners: list[Slot | None] = []
 
     def take(self) -> int:
@@ -50,18 +66,20 @@ class Arena:
 
     def resize(self, slots: int) -> None:
         """Hold this many slots; those beyond must be free."""
-        layers, held, *rest = self.data.shape
-        data, both = _zeros((layers, slots, *rest), self.data.dtype), min(slots, held)
-        data[:, :both] = self.data[:, :both]
-        self.data, self.owners = data, self.owners[:both] + [None] * (slots - both)
+        held = len(self.owners)
+        if not held <= slots <= len(self._reserved):
+            both, old = min(slots, held), self.data
+            self._reserved = _ahead(slots if slots < held else _AHEAD * slots, slots, self._shape, self.data.dtype)
+            self._reserved[:both] = old[:both]
+        self.data, self.owners = self._reserved[:slots], self.owners[:slots] + [None] * (slots - held)
 
     def keys(self, layer: int, start: int, stop: int, length: int) -> Tensor:
         """[stop - start, kv_heads, length, D], a view."""
-        return self.data[layer, start:stop, : self.kv_heads, :length]
+        return self.data[start:stop, layer, : self.kv_heads, :length]
 
     def values(self, layer: int, start: int, stop: int, length: int) -> Tensor:
         """As `keys`."""
-        return self.data[layer, start:stop, self.kv_heads :, :length]
+        return self.data[start:stop, layer, self.kv_heads :, :length]
 
     def front(self, slots: Sequence[Slot]) -> None:
         """Move these slots (all of this arena) to indices 0 to len(slots) - 1, with as few moves as possible."""
@@ -77,7 +95,7 @@ class Arena:
     def _swap(self, slot: Slot, hole: int) -> None:
         other, source = self.owners[hole], slot.index
         length = max(slot.length, other.length if other else 0)
-        a, b = self.data[:, source, :, :length], self.data[:, hole, :, :length]
+        a, b = self.data[source, :, :, :length], self.data[hole, :, :, :length]
         if other is None:
             b.copy_(a)
         else:
@@ -105,6 +123,14 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(memory).view(dtype)[:count].view(shape)
 
 
+def _ahead(wished: int, needed: int, slot: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros for `wished` slots, or for those needed where the machine grants no more."""
+    try:
+        return _zeros((wished, *slot), dtype)
+    except MemoryError:
+        return _zeros((needed, *slot), dtype)
+
+
 class Store:
     """Arenas by capacity, and the slots in them."""
 
@@ -120,7 +146,7 @@ class Store:
         arena = self._arena(capacity_for(length))
         index = arena.take()
         if old is not None:
-            arena.data[:, index, :, : slot.length] = old.data[:, slot.index, :, : slot.length]
+            arena.data[index, :, :, : slot.length] = old.data[slot.index, :, :, : slot.length]
             old.owners[slot.index] = None
         arena.owners[index] = slot
         slot.arena, slot.index = arena, index
@@ -151,10 +177,14 @@ class Store:
         """Give the slot's room back."""
         if slot.arena is not None:
             slot.arena.owners[slot.index] = None
-        slot.arena, slot.index, slot.length = None, -1, 0
+        slot.arena, slot.index = None, -1
+        slot.empty()
 
     def copy(self, source: Slot, target: Slot, length: int) -> None:
         """Let the placed slot `target` hold the first `length` tokens of `source`."""
         assert source.arena is not None and target.arena is not None
-        target.arena.data[:, target.index, :, :length] = source.arena.data[:, source.index, :, :length]
+        target.arena.data[target.index, :, :, :length] = source.arena.data[source.index, :, :, :length]
         target.length = length
+        if source.origin is None:
+            source.origin, source.alike = object(), sys.maxsize
+        target.origin, target.alike = source.origin, min(length, source.alike)

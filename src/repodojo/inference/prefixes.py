@@ -121,4 +121,4 @@ class Prefixes:
                     del self._blocks[block.ids]
                 self._older[block] = None
             else:
-                block.slot.length = 0
+                block.slot.empty()

@@ -26,12 +26,14 @@ def draw(logits: Tensor, temperatures: list[float], u: list[float]) -> tuple[lis
     """
     if any(t not in (0.0, 1.0) for t in temperatures):
         logits = logits / torch.tensor([t or 1.0 for t in temperatures])[:, None]
-    logprobs = logits.log_softmax(-1)
-    cumulative = logprobs.exp().cumsum(-1)
+    top = logits.amax(-1, keepdim=True)
+    cumulative = (logits - top).exp_().cumsum(-1)  # torch adds up in double precision here
+    total = cumulative[:, -1:]
     # right=True: a token of probability 0 is never reached, not even by u = 0
-    target = torch.tensor(u)[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, target, right=True).clamp_(max=logits.shape[1] - 1)
+    tokens = torch.searchsorted(cumulative, torch.tensor(u)[:, None] * total, right=True)
+    tokens.clamp_(max=logits.shape[1] - 1)
     if 0.0 in temperatures:
         greedy = torch.tensor([t == 0.0 for t in temperatures])[:, None]
-        tokens = torch.where(greedy, logprobs.argmax(-1, keepdim=True), tokens)
-    return tokens[:, 0].tolist(), logprobs.gather(1, tokens)[:, 0].tolist()
+        tokens = torch.where(greedy, logits.argmax(-1, keepdim=True), tokens)
+    logprobs = logits.gather(1, tokens) - top - total.log()
+    return tokens[:, 0].tolist(), logprobs[:, 0].tolist()

@@ -11,8 +11,9 @@ import torch
 
 from repodojo.core.errors import EngineError, RepodojoError
 from repodojo.core.protocols import Completion
-from repodojo.inference.attention import PrefillAttention, Segment, batches, order, plan
+from repodojo.inference.attention import Segment, batches
 from repodojo.inference.fast import FastDecoder
+from repodojo.inference.kernels import Kernels
 from repodojo.inference.memory import Memory
 from repodojo.inference.prefixes import Block
 from repodojo.inference.requests import Request, Session, Stats
@@ -31,6 +32,7 @@ class Scheduler:
     def __init__(
         self,
         model: FastDecoder,
+        kernels: Kernels,
         *,
         max_rows: int,
         prefill_tokens: int,
@@ -38,7 +40,8 @@ class Scheduler:
         kv_tokens: int | None = None,
         keep: bool = False,
     ) -> None:
-        self._model, self._max_rows, self._prefill_tokens, self.version = model, max_rows, prefill_tokens, version
+        self._model, self._kernels = model, kernels
+        self._max_rows, self._prefill_tokens, self.version = max_rows, prefill_tokens, version
         self._kv_tokens, self._keep = kv_tokens, keep
         self.stats = Stats()
         self._waiting: dict[Session, None] = {}  # dicts as ordered sets
@@ -234,16 +237,14 @@ class Scheduler:
         for batch in batches(segments, _FORWARD):
             ids = torch.tensor([i for segment in batch for i in segment.ids])
             positions = torch.cat([torch.arange(s.position, s.position + len(s.ids)) for s in batch])
-            self._model.hidden(ids, positions, PrefillAttention(batch, self._model.group, self._model.dtype))
+            self._model.hidden(ids, positions, self._kernels.prefill(batch))
             for segment in batch:
                 segment.slot.length += len(segment.ids)
             self.stats.prefilled_tokens += len(ids)
 
     def _decode(self, sessions: list[Session]) -> None:
-        order([session.slot for session in sessions])
-        order([session.block.slot for session in sessions if session.block])
-        sessions.sort(key=lambda s: (s.slot.arena.capacity if s.slot.arena else 0, s.slot.index))
-        attend = plan([(s.slot, s.block.slot if s.block else None) for s in sessions], self._model.dtype)
+        places, attend = self._kernels.decode([(s.slot, s.block.slot if s.block else None) for s in sessions])
+        sessions = [sessions[place] for place in places]
         last = torch.tensor([(s.ids[-1], len(s.ids) - 1) for s in sessions])
         logits = self._model.logits(self._model.hidden(last[:, 0], last[:, 1], attend))
         requests = [s.request for s in sessions if s.request is not None]

@@ -10,7 +10,11 @@ from typing import Literal
 from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
+<<<<<<< HEAD
 from repodojo.inference.remote import Servers
+=======
+from repodojo.inference.native import Attention
+>>>>>>> engine
 from repodojo.rewards.formula import Formula
 from repodojo.sandbox.local.native import Init
 
@@ -66,6 +70,7 @@ class PoolSettings:
     kv_mb: int = 0
     attacker: bool = False
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
+    attention: Attention = "auto"
     prepared_boxes: int = 0
     command: str = ""
     preload: tuple[str, ...] = ()

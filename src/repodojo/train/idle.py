@@ -85,7 +85,7 @@ RULES = (
         'or without the stage "rl"',
     ),
     Needs(
-        ("rollout.kv_mb", "rollout.kv_after_publish", "rollout.lent_threads"),
+        ("rollout.kv_mb", "rollout.kv_after_publish", "rollout.lent_threads", "rollout.attention"),
         lambda c: c.rollout.engine == "builtin",
         "rollout.engine is a server, which has its own memory and threads and computes keys and values of old weights "
         "anew",
@@ -99,6 +99,11 @@ RULES = (
         ("rollout.engine_model",),
         lambda c: c.rollout.engine == "vllm",
         'rollout.engine is not "vllm", which alone serves several names',
+    ),
+    Needs(
+        ("rollout.attention",),
+        lambda c: c.model.dtype == "float32",
+        'the C kernel computes in float32, so model.dtype = "bfloat16" leaves torch alone',
     ),
     Needs(
         ("rollout.lent_threads",),

@@ -9,6 +9,7 @@ from rapidfuzz import fuzz, process
 
 from repodojo.agent.kit import Source
 from repodojo.agent.mcp.settings import McpServer
+from repodojo.inference.native import Attention
 from repodojo.rewards.checks import Check
 from repodojo.sandbox.local.native import Init
 
@@ -178,6 +179,10 @@ class Rollout(Section):
     kv_mb: int = _at(0, "memory a worker's engine may use for kept keys and values (MiB); 0: as much as needed", ge=0)
     kv_after_publish: Literal["rebuild", "keep"] = _at(
         "rebuild", "keys and values of old weights in episodes in flight: computed anew, or kept at inexact log-probs"
+    )
+    attention: Attention = _at(
+        "auto",
+        "attention in generation by the C kernel, by torch, or by C where it compiles and suits the model",
     )
     lent_threads: int = _at(0, "threads more, over all workers, while the learner waits for episodes; 0: none", ge=0)
     temperature: float = _at(1.0, "sampling temperature of training episodes", gt=0)

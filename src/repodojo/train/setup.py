@@ -109,6 +109,7 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
         concurrency=max(1, config.rollout.concurrency // config.rollout.workers),
         kv_mb=config.rollout.kv_mb,
         kv_after_publish=config.rollout.kv_after_publish,
+        attention=config.rollout.attention,
         prepared_boxes=box.prepared,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
