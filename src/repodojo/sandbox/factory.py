@@ -136,19 +136,19 @@ class LocalFactory:
         """Where boxes find a folder of the store, and where it lies: in place, or copied once for their user to own."""
         if machine.usable(path, self._uid, writable=kind == "trees"):
             return f"{skeleton.TREES if kind == 'trees' else skeleton.SITES}/{path.name}", path
-        name = f"{kind}-{path.name}"
-        return f"{skeleton.BASES}/{name}", await asyncio.to_thread(self._adopt, path, name)
-
-    def _adopt(self, path: Path, name: str) -> Path:
         assert self._scratch is not None
-        target = Path(self._scratch.name) / "bases" / name
+        target = Path(self._scratch.name) / "bases" / f"{kind}-{path.name}"
+        if not target.exists():
+            await asyncio.to_thread(self._adopt, path, target)
+        return f"{skeleton.BASES}/{target.name}", target
+
+    def _adopt(self, path: Path, target: Path) -> None:
         with self._starting:
             if not target.exists():
                 try:
                     machine.adopt(path.resolve(), target, self._uid)
                 except OSError as error:
                     raise SandboxError(f"{path} could not be copied for boxes: {error}") from None
-        return target
 
     async def close(self) -> None:
         """Close every box and end the fork server."""

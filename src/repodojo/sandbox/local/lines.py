@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import repodojo
@@ -167,34 +167,39 @@ class Holder:
                 start_new_session=True,
             )
         self._control.settimeout(_ANSWER_SECONDS)
-        self.room = int(self._answer(b"")[0])
+        self.room = int(self._answer()[0])
 
     def keep(self, number: int, end: socket.socket) -> None:
-        """Take in a descriptor of the caller's, who then closes his."""
+        """Take in a descriptor of the caller's, who then closes his. Not waited for: that made boxes wait in turn."""
         self.room -= 1
-        self._answer(b"keep %d" % number, end)
+        self._tell(b"keep %d" % number, [end.fileno()])
 
     def give(self, number: int) -> socket.socket:
         """Hand out what was kept."""
         self.room += 1
-        _, handles = self._answer(b"give %d" % number)
+        self._tell(b"give %d" % number)
+        _, handles = self._answer()
         return socket.socket(fileno=handles[0])
 
     def drop(self, number: int) -> None:
         """Let go of what was kept."""
         self.room += 1
         with contextlib.suppress(SandboxError):  # gone, and so is what it kept
-            self._answer(b"drop %d" % number)
+            self._tell(b"drop %d" % number)
 
     def close(self) -> None:
         """End it, and return when it has ended."""
         self._control.close()
         self._process.wait()
 
-    def _answer(self, request: bytes, end: socket.socket | None = None) -> tuple[bytes, list[int]]:
+    def _tell(self, request: bytes, handles: Sequence[int] = ()) -> None:
         try:
-            if request:
-                socket.send_fds(self._control, [request], [end.fileno()] if end else [])
+            socket.send_fds(self._control, [request], handles)
+        except OSError as error:
+            raise SandboxError(f"the holder of the box's socket is gone: {error}") from None
+
+    def _answer(self) -> tuple[bytes, list[int]]:
+        try:
             data, handles, _, _ = socket.recv_fds(self._control, wire.PACKET, 1)
         except OSError as error:
             raise SandboxError(f"the holder of the box's socket is gone: {error}") from None
@@ -206,7 +211,7 @@ class Holder:
 
 
 def hold(control: socket.socket) -> None:
-    """Be a holder until the other side is gone: answer how many descriptors fit, then each request."""
+    """Be a holder until the other side is gone: say how many descriptors fit, then keep, give and drop."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     kept: dict[bytes, int] = {}
@@ -218,10 +223,10 @@ def hold(control: socket.socket) -> None:
         kind, number = data.split()
         if kind == b"keep":
             kept[number] = handles[0]
-            control.send(b"kept")
             continue
         handle = kept.pop(number)
-        socket.send_fds(control, [b"given"], [handle] if kind == b"give" else [])
+        if kind == b"give":
+            socket.send_fds(control, [b"given"], [handle])
         os.close(handle)
 
 
