@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,9 @@ def test_what_is_dumped_loads_back_equal(tmp_path_factory: pytest.TempPathFactor
 
 def test_a_recipe_is_known_and_what_is_not_given_stays_its_own() -> None:
     assert recipe_of(load(None, ["rl.recipe=grpo_pp"])) == recipe("grpo_pp")
+    attacking = ["rl.recipe=grpo_pp", "attacker.enabled=true"]
+    assert recipe_of(load(None, attacking)) == replace(recipe("grpo_pp"), signal_by="score")
+    assert recipe_of(load(None, [*attacking, "recipe.signal_by=outcome"])) == recipe("grpo_pp")
     changed = recipe_of(load(None, ["rl.recipe=dapo", "rl.clip_low=0.1", "rl.overlong=drop"]))
     limits = {"overlong_limit": 1024, "overlong_cache": 204}
     assert changed == recipe("dapo", clip_low=0.1, overlong="drop", **limits)

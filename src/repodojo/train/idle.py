@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from repodojo.agent.kit import tool_names
@@ -27,8 +27,14 @@ class Needs:
 
 
 def recipe_of(config: Config) -> Recipe:
-    """The recipe that rl.recipe names, with the parts that [rl] and [recipe] give; ConfigError for what cannot be."""
-    return resolve(config.rl, config.recipe, config.agent)
+    """The recipe that rl.recipe names, with the parts that [rl] and [recipe] give; ConfigError for what cannot be.
+
+    An attacker is paid by degree, and what is paid in part is solved by nobody: by the outcome of its episodes no such
+    group would have a signal, and nothing would be learned.
+    """
+    recipe = resolve(config.rl, config.recipe, config.agent)
+    by_degree = config.attacker.enabled and config.recipe.signal_by is None
+    return replace(recipe, signal_by="score") if by_degree else recipe
 
 
 def _off_policy(config: Config) -> bool:
