@@ -19,6 +19,7 @@ from repodojo.cli import main
 from repodojo.core.codec import to_json
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task
 from repodojo.tasks import leaks, near
+from repodojo.tasks.formats import rows
 from repodojo.tasks.formats.folders import write_folder
 from repodojo.tasks.make import Options
 from repodojo.tasks.session import make_all
@@ -162,6 +163,19 @@ def test_what_splits_share_is_found(tmp_path: Path) -> None:
     assert sorted(p.name for p in store.path.iterdir()) == ["manifest.json", again.manifest["file"]]
     again.append([task(9, "g")], "g", {"split": "train"})
     assert len(TaskStore(store.path).tasks()) == 8
+
+
+def test_a_split_that_stays_empty_is_said(tmp_path: Path, run: Run) -> None:
+    filled(tmp_path / "s", [task(1, "me/a"), task(2, "fork/A")])
+    code, out, err = run("split", tmp_path / "s", "--held-out", "0.2")
+    assert code == 0 and "2 train, 0 dev, 0 held-out" in out
+    assert "no task is in the split 'held-out'" in err and "the largest group has 2 of 2 tasks" in err
+
+
+def test_the_rows_of_a_file_are_known_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n" * 3)
+    (tmp_path / "a.json").write_text("[{}, {}]")
+    assert (rows.total(tmp_path / "a.jsonl"), rows.total(tmp_path / "a.json")) == (3, 0)
 
 
 @given(
