@@ -25,6 +25,8 @@ from repodojo.rewards.variants import Call, variants, wilder
 MOST_CALLS = 40
 VARIANTS = 40
 CALL_SECONDS = 0.5
+ROUNDS = 4
+"""Tries to find cases whose answers do not hang on which others are asked."""
 CUT = ("timeout", "memory", "killed")
 """Ends of a run that a busy or small machine can bring about as well as the code in it."""
 SHARE = 0.5
@@ -105,15 +107,22 @@ class Witness:
         others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
         return Testimony(len(shown), sum(shown), len(others), sum(others))
 
-    async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
-        """Whether each case is answered as by sound code, both times that it is asked.
+    async def right(
+        self,
+        task: Task,
+        changes: Mapping[str, bytes | None],
+        cases: Sequence[Case],
+        environment: Environment | None = None,
+    ) -> list[bool]:
+        """Whether each case is answered as by sound code, both times that it is asked (in the task's environment,
+        where no other is given).
 
         Raises GradingError where the answers broke off, as those of sound code do on this machine now.
         """
         right = [True] * len(cases)
         calls = [case.call for case in cases]
         for turn in range(2 if cases else 0):
-            told = await self._answers(task, task.environment, changes, calls, turn)
+            told = await self._answers(task, environment or task.environment, changes, calls, turn)
             if told.ended in CUT and await self._sound_is_cut_off(task, calls):
                 raise GradingError(f"answers of sound code end by {told.ended!r} too: the machine is too busy")
             right = [ok and agree(c.wanted, told.by.get(i)) for i, (ok, c) in enumerate(zip(right, cases, strict=True))]
@@ -133,9 +142,15 @@ class Witness:
         if sound is None or len(task.focus) != 1:
             return ()
         seen = await self._record(task, sound, docstrings)
-        found = await self._compared(task, sound, seen, variants(seen, VARIANTS, task.id + self.salt))
+        others = variants(seen, VARIANTS, task.id + self.salt)
+        found = await self._compared(task, sound, seen, others)
+        asked = len(seen) + len(others)
         if seen and not any(unseen(case) for case in found):  # else the tests' calls by heart would be enough
-            found += await self._compared(task, sound, (), wilder(seen, VARIANTS, task.id + self.salt))
+            others = wilder(seen, VARIANTS, task.id + self.salt)
+            found += await self._compared(task, sound, (), others)
+            asked += len(others)
+        if len(found) < asked:  # some answers hang on more than the call, so those that agreed may do so by chance
+            found = await self._settled(task, sound, found)
         return tuple(found) if any(case.telling for case in found) else ()
 
     async def _compared(
@@ -153,6 +168,17 @@ class Witness:
         bug = await self._answers(task, task.environment, {}, calls, 0)
         steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
         return [Case(calls[i], first.by[i], i < len(seen), not agree(first.by[i], bug.by.get(i))) for i in steady]
+
+    async def _settled(self, task: Task, sound: Environment, found: Sequence[Case]) -> list[Case]:
+        """The cases that sound code answers alike when it is asked just what a submission is. Where calls leave traces
+        (a counter), each that is dropped changes the others' answers; none where that comes to no end."""
+        for _ in range(ROUNDS):
+            cases = [case for case in found if case.shown or unseen(case)]
+            right = await self.right(task, {}, cases, sound)
+            found = [case for case, ok in zip(cases, right, strict=True) if ok]
+            if all(right):
+                return list(found)
+        return []
 
     async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> list[Call]:
         box = await self.factory.create(sound)
