@@ -287,7 +287,8 @@ def test_a_task_that_pays_for_nothing_is_found(made: TaskStore, tmp_path: Path) 
 def test_a_solution_that_is_not_paid_is_found(made: TaskStore, tmp_path: Path) -> None:
     one = made.tasks()[0]
     wrong = replace(one, grader=replace(one.grader, fail_to_pass=(*one.grader.fail_to_pass, "pytest:tests/none.py::x")))
-    assert verdict(made, wrong, tmp_path).fate == "gold unpaid"
+    found = verdict(made, wrong, tmp_path)
+    assert (found.fate, found.reason) == ("gold unpaid", "1 tests do not pass, e.g. pytest:tests/none.py::x")
 
 
 def test_leaks_are_found(made: TaskStore, tmp_path: Path) -> None:
