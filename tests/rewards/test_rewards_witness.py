@@ -24,7 +24,7 @@ from repodojo.rewards.examples import as_expected, without_answers
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.plain import forbidden
 from repodojo.rewards.variants import Call, variants, wilder
-from repodojo.rewards.witness import Answers, Witness, unseen
+from repodojo.rewards.witness import Answers, Files, Witness, unseen
 from repodojo.sandbox.fake import FakeFactory
 from repodojo.tasks.store import TaskStore
 
@@ -265,8 +265,8 @@ class Traces(Witness):
     """Of a function whose answer says how often it was called so far, to the nearest five; the bug forgets its
     argument."""
 
-    async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> list[Call]:
-        return [[["l", [["s", "abc"]]], ["d", []]]]
+    async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> tuple[list[Call], Files]:
+        return [[["l", [["s", "abc"]]], ["d", []]]], {SUMS: MODULE.encode()}
 
     async def _answers(
         self,
