@@ -87,3 +87,9 @@ def test_importing_everything_prints_nothing_and_writes_nothing(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_task_sets_are_handled_without_torch() -> None:
+    """It takes seconds to load, and no verb of `repodojo tasks` needs it before a set has rollouts."""
+    code = "import sys, repodojo.cli.tasks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

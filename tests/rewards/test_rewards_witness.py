@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from hypothesis import strategies as st
 from tiny_package import MODULE, boxes
 
 from repodojo.core import doctests
-from repodojo.core.records import Grader, Task
+from repodojo.core.records import Environment, Grader, Task
 from repodojo.rewards.agree import agree
 from repodojo.rewards.examples import as_expected, without_answers
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.plain import forbidden
-from repodojo.rewards.variants import variants, wilder
-from repodojo.rewards.witness import unseen
+from repodojo.rewards.variants import Call, variants, wilder
+from repodojo.rewards.witness import Answers, Files, Witness, unseen
+from repodojo.sandbox.fake import FakeFactory
 from repodojo.tasks.store import TaskStore
 
 SUMS = "tiny/sums.py"
@@ -257,6 +259,34 @@ async def test_where_nothing_like_the_tests_calls_tells_other_kinds_do(
     score = await reward.score(replace(task, id="t-mean-alone"), {SUMS: text.encode()}, None)
     assert (score.value, score.parts["claimed"]) == (0.0, 1.0) and score.parts["witness"] < 1
     assert any(unseen(case) for case in reward.witness.remembered(replace(task, id="t-mean-alone")))
+
+
+class Traces(Witness):
+    """Of a function whose answer says how often it was called so far, to the nearest five; the bug forgets its
+    argument."""
+
+    async def _record(self, task: Task, sound: Environment, docstrings: Mapping[str, str]) -> tuple[list[Call], Files]:
+        return [[["l", [["s", "abc"]]], ["d", []]]], {SUMS: MODULE.encode()}
+
+    async def _answers(
+        self,
+        task: Task,
+        environment: Environment,
+        changes: Mapping[str, bytes | None],
+        calls: Sequence[Call],
+        turn: int,
+    ) -> Answers:
+        order, broken = list(range(len(calls))), environment == task.environment and not changes
+        random.Random(turn).shuffle(order)
+        said = {number: f"{'' if broken else calls[number]}{at // 5}" for at, number in enumerate(order)}
+        return Answers({number: ["value", ["s", text]] for number, text in said.items()}, "exit")
+
+
+@pytest.mark.parametrize("salt", [f"{n}" for n in range(8)])
+async def test_what_calls_leave_behind_costs_no_sound_solution(crafted: TaskStore, salt: str) -> None:
+    witness, task = Traces(FakeFactory({}), salt=salt), crafted.get("t-mean")
+    cases = await witness.cases(task, {})
+    assert (await witness.ask(task, {SUMS: MODULE.encode()}, cases)).sound
 
 
 def test_what_forges_results_is_named_and_what_was_there_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -86,3 +87,11 @@ async def test_byte_code_is_used(boxes: LocalFactory, store: Path) -> None:
     box = await boxes.create(replace(environment(), work_dir="/testbed"))
     done = await box.exec(("python", "-c", "import pkg.other; print(pkg.other.other())"))
     assert done.output.decode().strip() == "BYTES"
+
+
+def test_old_code_is_compiled_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text("x = 1 is 1\n")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        compile_tree(tmp_path, "/testbed")
+    assert not said and list(tmp_path.glob("__pycache__/old.*.pyc"))

@@ -77,7 +77,7 @@ def test_the_walk_counts_every_commit_once(history: tuple[Path, dict[str, str]])
 def test_every_commit_has_its_fate(made: tuple[Path, Counter[str]]) -> None:
     assert made[1] == {
         **WALKED,
-        "built": 5,
+        "built": 4,
         "validated": 2,
         "lost: the message says too little": 1,
         "lost: a test that passed fails afterwards": 1,
@@ -236,6 +236,15 @@ def test_names_that_git_would_quote_and_renames_are_read(tmp_path: Path) -> None
     git.commit("two", {"tests/test_ü b.py": "def test(): pass\n"})
     newest = next(commits(opened(str(tmp_path / "odd"), tmp_path), Python()))
     assert (newest.code, newest.tests, newest.lines) == (("pkg/b.py",), ("tests/test_ü b.py",), 0)
+
+
+def test_a_worktree_holds_the_history_of_its_repository(tmp_path: Path) -> None:
+    git = Git(tmp_path / "main")
+    git.commit("one", {"pkg/a.py": "x = 1\n", "tests/test_a.py": "def test(): ...\n"})
+    git("worktree", "add", "-q", str(tmp_path / "other"), "-b", "other")
+    here, there = opened(str(tmp_path / "main"), tmp_path), opened(str(tmp_path / "other"), tmp_path)
+    assert [c.id for c in commits(here, Python())] == [c.id for c in commits(there, Python())]
+    assert there.name == "other" and there.count("HEAD") == 1 == here.count("HEAD", 5)
 
 
 def test_the_command_line(

@@ -188,6 +188,17 @@ def test_features_are_asked_back(tmp_path: Path) -> None:
     assert fates(store) == {"sound  ()"}
 
 
+def test_a_solution_that_the_grader_distrusts_makes_no_task(tmp_path: Path) -> None:
+    """Its class name is looked up by what could forge results too, and nothing outside can vouch for it."""
+    told = "\n\nclass Named:\n    def label(self):\n        return self.__class__.__name__.lower()\n"
+    test = "\n\ndef test_named():\n    from tiny.sums import Named\n\n    assert Named().label() == 'named'\n"
+    root = write(tmp_path / "tiny-1.0", MODULE + told, TESTS + test)
+    [line] = asyncio.run(make_all([str(root)], tmp_path / "s", Options(features=True), boxes, lambda source: quiet))
+    assert line.error is None and line.made.funnel["mutants whose mending is not paid"]
+    store = TaskStore(tmp_path / "s")
+    assert "Named" not in named(store) and fates(store) == {"sound  ()"}
+
+
 async def test_examples_that_the_agent_writes_do_not_count(tmp_path: Path) -> None:
     store, _ = await asyncio.to_thread(make, tmp_path, features=True, limit=2)
     factory = boxes(store.path)

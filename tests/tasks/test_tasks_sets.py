@@ -19,6 +19,7 @@ from repodojo.cli import main
 from repodojo.core.codec import to_json
 from repodojo.core.records import Environment, Gold, Grader, Source, Split, Task
 from repodojo.tasks import leaks, near
+from repodojo.tasks.formats import rows
 from repodojo.tasks.formats.folders import write_folder
 from repodojo.tasks.make import Options
 from repodojo.tasks.session import make_all
@@ -164,6 +165,19 @@ def test_what_splits_share_is_found(tmp_path: Path) -> None:
     assert len(TaskStore(store.path).tasks()) == 8
 
 
+def test_a_split_that_stays_empty_is_said(tmp_path: Path, run: Run) -> None:
+    filled(tmp_path / "s", [task(1, "me/a"), task(2, "fork/A")])
+    code, out, err = run("split", tmp_path / "s", "--held-out", "0.2")
+    assert code == 0 and "2 train, 0 dev, 0 held-out" in out
+    assert "no task is in the split 'held-out'" in err and "the largest group has 2 of 2 tasks" in err
+
+
+def test_the_rows_of_a_file_are_known_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n" * 3)
+    (tmp_path / "a.json").write_text("[{}, {}]")
+    assert (rows.total(tmp_path / "a.jsonl"), rows.total(tmp_path / "a.json")) == (3, 0)
+
+
 @given(
     repos=st.lists(st.integers(0, 12), min_size=1, max_size=40),
     shares=st.tuples(st.integers(0, 5), st.integers(0, 5)),
@@ -273,7 +287,8 @@ def test_a_task_that_pays_for_nothing_is_found(made: TaskStore, tmp_path: Path) 
 def test_a_solution_that_is_not_paid_is_found(made: TaskStore, tmp_path: Path) -> None:
     one = made.tasks()[0]
     wrong = replace(one, grader=replace(one.grader, fail_to_pass=(*one.grader.fail_to_pass, "pytest:tests/none.py::x")))
-    assert verdict(made, wrong, tmp_path).fate == "gold unpaid"
+    found = verdict(made, wrong, tmp_path)
+    assert (found.fate, found.reason) == ("gold unpaid", "1 tests do not pass, e.g. pytest:tests/none.py::x")
 
 
 def test_leaks_are_found(made: TaskStore, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from repodojo.cli import main
 from repodojo.core.errors import TaskError, UserError
 from repodojo.core.records import Environment, Grader, Source, Task
 from repodojo.tasks.make import Options
-from repodojo.tasks.session import make_all
+from repodojo.tasks.session import _STAGING, make_all
 from repodojo.tasks.store import TaskStore, disk_errors
 
 
@@ -59,6 +59,9 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
 
 async def test_stopping_keeps_what_is_whole(tmp_path: Path) -> None:
     root = write(tmp_path / "tiny-1.0")
+    gone = await asyncio.create_subprocess_exec("true")
+    await gone.wait()
+    (tmp_path / "s" / f"{_STAGING}{gone.pid}-left").mkdir(parents=True)  # of a call that was killed
     reached = asyncio.Event()
 
     def tell(stage: str, done: int, of: int) -> None:

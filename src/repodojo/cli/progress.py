@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 LOG_EVERY = 60.0  # seconds between lines where nobody watches a terminal
+SPEED_OVER = 600.0  # seconds that time left is told from: some steps take a minute
 
 
 class Bars:
@@ -36,6 +37,7 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
+            speed_estimate_period=SPEED_OVER,
         )
         self.task: TaskID | None = None
         self.told = time.monotonic()
@@ -68,16 +70,22 @@ class Bars:
         self.told = time.monotonic()
         left = f", {task.time_remaining / 60:.0f} min left" if task.time_remaining is not None else ""
         done = f"{task.completed:.0f} of {task.total:.0f}" if task.total else f"{task.completed:.0f}"
-        self.console.print(f"  {task.description}: {done}{left} {task.fields['note']}".rstrip(), highlight=False)
+        text = f"  {task.description}: {done}{left} {task.fields['note']}".rstrip()
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def making(self, source: str) -> Callable[[str, int, int], None]:
-        """A bar for a source that becomes tasks; called with stage, done and total (0: unknown)."""
+        """A bar for a source that becomes tasks; called with stage, done and total (0: unknown). Time left is of the
+        stage. Without a terminal, a line for each stage and then one a minute."""
         bar = self.progress.add_task(source, total=None, note="")
-        if not self.console.is_terminal:
-            self.console.print(f"making tasks of {source}")
+        now = [""]
 
         def update(stage: str, done: int, total: int) -> None:
+            fresh, now[0] = stage != now[0], stage
+            if fresh:
+                self.progress.reset(bar)
             self.progress.update(bar, description=f"{source}: {stage}", completed=done, total=total or None)
+            if not self.console.is_terminal and (fresh or time.monotonic() - self.told > LOG_EVERY):
+                self._tell(self.progress.tasks[bar])
 
         return update
 

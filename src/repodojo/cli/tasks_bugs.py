@@ -9,12 +9,12 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from repodojo.cli.progress import Bars
 from repodojo.core.errors import ConfigError
 from repodojo.core.protocols import SandboxFactory
-from repodojo.tasks.make import Options, Tell
+from repodojo.tasks.make import Options
 from repodojo.tasks.mutate import ALL_KINDS
 from repodojo.tasks.session import Line, make_all
 
@@ -38,24 +38,9 @@ def from_bugs(sources: list[str], out: Path, options: Options, *, unisolated: bo
     def factory(store: Path) -> SandboxFactory:
         return LocalFactory(store, allow_unisolated=unisolated)
 
-    console = Console(stderr=as_json)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
-        lines = asyncio.run(make_all(sources, out, options, factory, lambda source: _bar(progress, source)))
-    _report(console, lines, out, as_json)
-
-
-def _bar(progress: Progress, source: str) -> Tell:
-    bar = progress.add_task(f"{source}: fetch", total=None)
-    stage = [""]
-
-    def update(name: str, done: int, of: int) -> None:
-        if name != stage[0]:
-            stage[0] = name
-            progress.reset(bar)
-        progress.update(bar, description=f"{source}: {name}", completed=done, total=of or None)
-
-    return update
+    with Bars() as bars:
+        lines = asyncio.run(make_all(sources, out, options, factory, bars.making))
+    _report(Console(stderr=as_json), lines, out, as_json)
 
 
 def _report(console: Console, lines: list[Line], out: Path, as_json: bool) -> None:

@@ -35,6 +35,11 @@ def _steps(bars: Bars) -> Callable[[int], None]:
     return tell
 
 
+def _size(store: TaskStore) -> int:
+    """Tasks in a set, by its manifest."""
+    return sum(entry.get("tasks", 0) for entry in store.manifest["packages"].values())
+
+
 def import_tasks(
     files: Annotated[list[Path], typer.Argument(help=".jsonl, .json, .parquet, or a folder of task folders")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder of the task set; it may hold tasks already")],
@@ -70,7 +75,7 @@ def export_tasks(
     """
     tasks = TaskStore(store)
     with Bars() as bars:
-        bars.phase(f"export {format_name}", sum(entry.get("tasks", 0) for entry in tasks.manifest["packages"].values()))
+        bars.phase(f"export {format_name}", _size(tasks))
         report = give(tasks, out, format_name, split=split_named(split) if split else None, tell=_steps(bars))
     _say([{"file": str(out), **_as_dict(report)}], as_json, f"to {out}")
     if not report.funnel["written"]:
@@ -181,12 +186,18 @@ def split_tasks(
 
     tasks = TaskStore(store)
     shares: dict[Split, float] = {"train": 1 - dev - held_out, "dev": dev, "held-out": held_out}
+    apart = tuple(filter(None, languages.split(",")))
+    anew = bool(dev or held_out or apart)
     with Bars() as bars:
-        bars.phase("compare tasks", 0)
-        apart = tuple(filter(None, languages.split(",")))
-        anew = dev or held_out or apart
-        found = divide(tasks, shares, seed, threshold, apart) if anew else groups(tasks, threshold)
+        bars.phase("compare tasks", _size(tasks) * (2 if anew else 1))
+        tell = _steps(bars)
+        found = divide(tasks, shares, seed, threshold, apart, tell) if anew else groups(tasks, threshold, tell)
     counts = Counter(found.splits)
+    for split, share in shares.items():
+        if anew and share and not counts[split]:
+            largest = max(Counter(found.groups).values(), default=0)
+            why = f"what shares something stays together, and the largest group has {largest} of {len(found.ids)} tasks"
+            typer.secho(f"no task is in the split {split!r}: {why}", fg="yellow", err=True)
     shared = Counter(item.what for item in found.shared)
     if as_json:
         pairs = [[item.what, item.first, item.second] for item in found.shared[:100]]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import compileall
 import glob
 import os
+import re
+import warnings
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -16,7 +18,9 @@ FOLDER = "__pycache__"
 
 
 def compile_tree(folder: Path, inside: str) -> None:
-    """Compile every source below `folder`, named as it is called at `inside` the box. Broken sources are left out."""
+    """Compile every source below `folder`, named as it is called at `inside` the box. Broken sources are left out, and
+    what the compiler thinks of old code is nobody's business here."""
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(inside))
     compileall.compile_dir(
         folder,
         quiet=2,

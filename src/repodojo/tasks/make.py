@@ -20,6 +20,7 @@ from repodojo.tasks.features import KINDS as FEATURES
 from repodojo.tasks.features import Call, asked, callers, calls, removal
 from repodojo.tasks.layout import Layout, read_source
 from repodojo.tasks.mutate import KINDS, OF_CLASSES
+from repodojo.tasks.payable import Payable
 from repodojo.tasks.plan import Plan, by_function, plan
 from repodojo.tasks.runs import Job, Outcome, batch, edit_record
 from repodojo.tasks.select import Candidate, Propose, Selector
@@ -77,6 +78,9 @@ class Maker:
     made: Made = field(default_factory=Made)
     kept: list[Candidate] = field(default_factory=list)
     calls: Mapping[str, Sequence[Call]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.payable = Payable(self.factory, self.store)
 
     async def run(self) -> Made:
         """All stages. A cancellation leaves in `self.made` the tasks that were whole by then."""
@@ -178,14 +182,12 @@ class Maker:
                 jobs = [c.plan.job(c.key, [edit_record(c.plan.function.path, c.mutant.edit)]) for c in candidates]
                 outcomes = {o.key: o for o in await boxes.batch(jobs, base)}
                 for candidate in candidates:
-                    self._settle(origin, selector, base, candidate, outcomes.get(candidate.key))
+                    await self._settle(origin, selector, candidate, outcomes.get(candidate.key))
                 goal = self.options.limit or selector.made
                 done = len(self.made.tasks) if self.options.limit else self.made.funnel["mutants run"]
                 self.tell("mutants", min(done, goal), goal)
 
-    def _settle(
-        self, origin: Origin, selector: Selector, base: Baseline, candidate: Candidate, outcome: Outcome | None
-    ) -> None:
+    async def _settle(self, origin: Origin, selector: Selector, candidate: Candidate, outcome: Outcome | None) -> None:
         funnel = self.made.funnel
         funnel["mutants run"] += 1
         what = fate(candidate.plan, outcome) if outcome else "lost"
@@ -195,6 +197,9 @@ class Maker:
         made = self._task(origin, candidate, outcome) if outcome and what == "killed" else None
         if made and not self.accept(made):
             funnel["tasks not wanted"] += 1
+            selector.settle(candidate, False)
+        elif made and not await self.payable(made, [(candidate.plan.function, candidate.mutant)]):
+            funnel["mutants whose mending is not paid"] += 1
             selector.settle(candidate, False)
         elif selector.settle(candidate, made is not None) and made:
             self.made.tasks.append(made)
@@ -226,8 +231,10 @@ class Maker:
                     red = {name for name, status in outcome.tests.items() if status != "passed"}
                     if fate(plan, outcome) == "killed" and all(red & set(c.plan.visible) for c in group):
                         broken = [(c.plan.function, c.mutant) for c in group]
-                        self.made.tasks.append(task(origin, plan, broken, outcome))
-                        self.made.funnel["combinations kept"] += 1
+                        made = task(origin, plan, broken, outcome)
+                        if await self.payable(made, broken):
+                            self.made.tasks.append(made)
+                            self.made.funnel["combinations kept"] += 1
                 self.tell("combinations", min(start + BATCH, len(jobs)), len(jobs))
 
 

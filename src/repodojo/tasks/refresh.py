@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repodojo.algorithms.curriculum import refreshed
 from repodojo.core.records import Task
 from repodojo.tasks import rollouts as histories
 from repodojo.tasks.difficulty import Estimate, Model, features, fit, surprise
@@ -63,6 +62,10 @@ class Look:
 
 def why(tally: Tally, rule: Rule) -> str:
     """Why a task with these attempts goes; "" where it stays."""
+    if not tally.attempts:
+        return ""
+    from repodojo.algorithms.curriculum import refreshed  # brings torch: seconds that only tried sets need
+
     if refreshed([tally.solved], [tally.attempts], too_easy=rule.too_easy, tries=rule.tries)[0]:
         return ""
     if tally.solved:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -21,6 +22,7 @@ from repodojo.tasks.make import Made, Maker, Options, Tell
 from repodojo.tasks.sources import fetch
 from repodojo.tasks.store import TaskStore, disk_errors
 
+_STAGING = f".making-{platform.node()}-"
 Factories = Callable[[Path], SandboxFactory]
 
 
@@ -102,7 +104,8 @@ async def _one(
         label = f"{package}=={layout.version}" if layout.version else package
         fetched = replace(fetched, label=fetched.label if "==" in fetched.label else label)
         store.path.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=store.path))
+        _left_behind(store.path)
+        staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{os.getpid()}-", dir=store.path))
         try:
             factory = factories(staging)
             taken = store.functions(beside=options.split)
@@ -115,6 +118,18 @@ async def _one(
                     line.added = _publish(store, staging, maker, package, line.made, source)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _left_behind(path: Path) -> None:
+    """Staging folders of calls on this machine that were killed go."""
+    for folder in path.glob(f"{_STAGING}*"):
+        number = folder.name.removeprefix(_STAGING).partition("-")[0]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (PermissionError, ValueError):  # another's call, which runs
+            continue
 
 
 def _publish(store: TaskStore, staging: Path, maker: Maker, package: str, made: Made, address: str) -> int:

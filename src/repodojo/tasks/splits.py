@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from repodojo.core.errors import TaskError
@@ -14,6 +14,8 @@ from repodojo.tasks.manifest import package_of
 from repodojo.tasks.store import TaskStore
 
 THRESHOLD = 0.8
+Tell = Callable[[int], None]
+"""Called with how many tasks were read."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class Groups:
     languages: list[str] = field(default_factory=list)
 
 
-def groups(store: TaskStore, threshold: float = THRESHOLD) -> Groups:
+def groups(store: TaskStore, threshold: float = THRESHOLD, tell: Tell = lambda done: None) -> Groups:
     """Read a set once (one task in memory at a time, 400 bytes kept of each) and find what ties tasks together."""
     found = Groups([], [], [], [], [])
     sets, first = near.Sets(), dict[tuple[str, str], int]()
     signatures: list[near.Signature | None] = []
     shared: list[tuple[str, int, int]] = []
     for number, task in enumerate(store.each()):
+        tell(number + 1)
         found.ids.append(task.id)
         found.splits.append(task.source.split)
         found.packages.append(package_of(task))
@@ -122,9 +125,11 @@ def divide(
     seed: int,
     threshold: float = THRESHOLD,
     languages: Collection[str] = (),
+    tell: Tell = lambda done: None,
 ) -> Groups:
-    """Give every task of a set a split anew; the groups as they are afterwards. What was validated stays so."""
-    split_of = assign(groups(store, threshold), fractions, seed, languages)
+    """Give every task of a set a split anew; the groups as they are afterwards (a second look). What was validated
+    stays so."""
+    split_of = assign(groups(store, threshold, tell), fractions, seed, languages)
 
     def moved(task: Task) -> Task:
         return replace(task, source=replace(task.source, split=split_of[package_of(task)]))
@@ -136,4 +141,4 @@ def divide(
     wanted = {str(split): fraction for split, fraction in fractions.items()}
     made = {"fractions": wanted, "seed": seed, "threshold": threshold, "held_out_languages": sorted(languages)}
     store.rewrite(moved, packages, splits=made)
-    return groups(store, threshold)
+    return groups(store, threshold, tell)

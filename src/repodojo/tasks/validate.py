@@ -16,7 +16,7 @@ from typing import Any
 from repodojo.core.editing import ANSWER, expected, is_edit, unchanged
 from repodojo.core.errors import OutageError, SandboxError, TaskError
 from repodojo.core.protocols import SandboxFactory
-from repodojo.core.records import Task
+from repodojo.core.records import Score, Task
 from repodojo.rewards.edem import EditReward
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.tasks import leaks, manifest
@@ -135,7 +135,19 @@ async def _one(
         idle = await reward.score(task, {}, None)
     except (TaskError, OutageError) as error:
         return Verdict(task.id, None, None, tuple(found), error.cause)
-    return Verdict(task.id, good.value, idle.value, tuple(found), good.error or idle.error)
+    return Verdict(task.id, good.value, idle.value, tuple(found), good.error or idle.error or _unpaid(good))
+
+
+def _unpaid(good: Score) -> str:
+    """Why a solution was not paid, in the grader's words; "" where it was."""
+    if good.value is None or good.value >= 1.0:
+        return ""
+    if good.parts.get("claimed"):
+        how = "adds names that could forge results" if good.parts.get("forbidden") else "answers otherwise outside"
+        return f"its tests pass, but it {how}"
+    ended = [part.partition(":")[2] for part, on in good.parts.items() if part.startswith("evidence:") and on]
+    what = f"{len(good.failed)} tests do not pass, e.g. {good.failed[0]}" if good.failed else ""
+    return "; ".join(filter(None, (what, *(f"a run ended by {name!r}" for name in ended))))
 
 
 async def _edit(task: Task, found: Sequence[str]) -> Verdict:

@@ -46,11 +46,14 @@ def read(path: Path) -> Iterator[Item]:
 
 
 def total(path: Path) -> int:
-    """Bytes, rows or folders that `read` goes through, for a progress bar; 0 where that is not known at once."""
+    """Rows or folders that `read` goes through, for a progress bar; 0 where that is not known at once (arrays)."""
     if path.is_dir():
         return len(task_folders(path))
     if path.suffix == ".parquet" and path.is_file():
         return int(_arrow().ParquetFile(path).metadata.num_rows)
+    if path.suffix in (".jsonl", ".ndjson") and path.is_file():
+        with open(path, "rb") as stream:
+            return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(BUFFER), b""))
     return 0
 
 

@@ -160,6 +160,8 @@ class Workshop:
         """The validated task of a commit. Raises Lost with the reason, InDoubt where that may be the machine's load,
         OutageError where the machine fails."""
         started = time.monotonic()
+        if words(instruction(commit.message, self.issues, "", ())) < self.filters.words:
+            raise Lost("the message says too little")  # test names and the leak scan can only take more away
         prepared = await asyncio.to_thread(self.prepare, commit)
         self.built.add(commit.id)
         draft = self._draft(commit, prepared)

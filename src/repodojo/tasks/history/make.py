@@ -29,6 +29,8 @@ from repodojo.tasks.store import TaskStore, disk_errors
 Tell = Callable[[str, int, int], None]
 DOUBTS = 3
 """Calls in which a commit may be lost to time or memory before that is taken for its own fault."""
+WHY = 200
+"""Characters of a reason that the funnel shows; the journal has all of it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def walk(source: str, options: Options, tell: Tell) -> Counter[str]:
 def _walk(
     repository: Repository, language: Language, options: Options, funnel: Counter[str], tell: Tell
 ) -> list[Commit]:
+    there = repository.count(options.revision, options.commits)
     return candidates(
         repository,
         language,
@@ -67,7 +70,7 @@ def _walk(
         funnel,
         revision=options.revision,
         limit=options.commits,
-        tell=lambda seen: tell("walk", seen, 0) if seen % 50 == 0 else None,
+        tell=lambda seen: tell("walk", seen, there) if seen % 50 == 0 else None,
     )
 
 
@@ -176,7 +179,7 @@ class _Run:
             if known is None:
                 waiting.append(commit)
             else:
-                self._count(known["fate"], known["built"])
+                self._count(known["fate"], known["built"], known.get("why", ""))
                 self.funnel["decided before"] += 1
         self.again: list[Commit] = []
         await self._each("commits", waiting, self.options.workers, last=False)
@@ -220,12 +223,14 @@ class _Run:
     def _decide(self, commit: Commit, fate: str, task: str, *, doubt: bool = False, why: str = "") -> None:
         built = commit.id in self.shop.built
         self.journal.write(commit.id, fate, task, built, doubt, why)
-        self._count(fate, built)
+        self._count(fate, built, why)
 
-    def _count(self, fate: str, built: bool) -> None:
+    def _count(self, fate: str, built: bool, why: str) -> None:
         self.funnel["built"] += built
         self.tasks += fate == "kept"
         self.funnel["validated" if fate == "kept" else fate] += 1
+        if why:
+            self.funnel[f"because {' '.join(why.split())[:WHY]}"] += 1
 
     def _publish(self, task: Task) -> None:
         entry: dict[str, Any] = {

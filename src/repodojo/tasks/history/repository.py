@@ -56,6 +56,11 @@ class Repository:
         if running.returncode:
             raise SourceError(f"git {words[0]} failed", way_out="check the repository and the revision")
 
+    def count(self, revision: str, limit: int = 0) -> int:
+        """Commits that `revision` reaches, `limit` (0: all) at most."""
+        most = [f"--max-count={limit}"] if limit else []
+        return int(self.text("rev-list", "--count", *most, revision, "--"))
+
     def checkout(self, commit: str, folder: Path) -> None:
         """The files of a commit in a folder (all of them: what `export-ignore` would leave out too)."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,8 +87,8 @@ def opened(source: str, scratch: Path) -> Repository:
     path = Path(source).expanduser()
     name = re.split(r"[/:]", source.rstrip("/").removesuffix(".git"))[-1]
     if path.is_dir():
-        for folder in (path / ".git", path):
-            if (folder / "HEAD").is_file() and (folder / "objects").is_dir():
+        for folder in (_git_folder(path), path):
+            if (folder / "HEAD").is_file() and ((folder / "objects").is_dir() or (folder / "commondir").is_file()):
                 return Repository(folder.resolve(), str(path), path.resolve().name.removesuffix(".git"))
         raise SourceError(f"{source} holds no Git history", way_out="name a repository, not a plain folder")
     folder = scratch / "clone.git"
@@ -93,3 +98,11 @@ def opened(source: str, scratch: Path) -> Repository:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise SourceError(f"{source} cannot be cloned: {said[-1]}", way_out="check the address, or clone it yourself")
     return Repository(folder, source, name)
+
+
+def _git_folder(path: Path) -> Path:
+    """Where a working tree's Git directory is: in worktrees and submodules `.git` is a file that names it."""
+    link = path / ".git"
+    if link.is_file():
+        return path / link.read_text(errors="replace").strip().removeprefix("gitdir:").strip()
+    return link
