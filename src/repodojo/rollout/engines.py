@@ -54,6 +54,7 @@ class Builtin:
             max_context=settings.agent.max_context,
             max_rows=2 * settings.concurrency,
             after_publish=settings.kv_after_publish,
+            attention=settings.attention,
         )
 
     def take(self, version: int, folder: Path) -> None:

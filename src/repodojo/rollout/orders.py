@@ -10,11 +10,8 @@ from typing import Literal
 from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
-<<<<<<< HEAD
-from repodojo.inference.remote import Servers
-=======
 from repodojo.inference.native import Attention
->>>>>>> engine
+from repodojo.inference.remote import Servers
 from repodojo.rewards.formula import Formula
 from repodojo.sandbox.local.native import Init
 

@@ -101,20 +101,7 @@ class Worker:
         self.connection, self.outbox, self.settings = connection, outbox, settings
         self.weights: Path | None = None
         self.chat = ChatFormat.load(Path(settings.model))
-<<<<<<< HEAD
         self.sampler = sampler(settings, place)
-=======
-        decoder, dtype = checkpoint.load(Path(settings.model)), getattr(torch, settings.dtype)
-        self.engine = Engine(
-            decoder,
-            dtype=dtype,
-            kv_tokens=(settings.kv_mb << 20) // kv_bytes(decoder.architecture, dtype) or None,
-            max_context=settings.agent.max_context,
-            max_rows=2 * settings.concurrency,
-            after_publish=settings.kv_after_publish,
-            attention=settings.attention,
-        )
->>>>>>> engine
         self.tasks: dict[str, Task] = {}
         self.policies: dict[tuple[str, float], Policy] = {}
         self.free = asyncio.Semaphore(settings.concurrency)
