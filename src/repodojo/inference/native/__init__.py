@@ -50,4 +50,4 @@ def kernel(head_dim: int) -> Kernel:
     function = ctypes.CDLL(str(made)).attend
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *(3 * [ctypes.c_int64])]
     function.restype = None
-    return function  # type: ignore[no-any-return]
+    return function
