@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repodojo.core.errors import CheckpointError, ConfigError
+from repodojo.inference import kv
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.attention import Segment, batches, merge, partial, partial_plain
 from repodojo.inference.decoder import Decoder, attend_lengths
@@ -183,3 +185,30 @@ def test_uniforms_depend_on_seed_and_position_only() -> None:
     assert uniforms((0, 1), 5, 3) == uniforms((0, 1), 5, 8)[:3]
     drawn = {tuple(uniforms(key, position, 2)) for key in ((0, 1), (0, 2), (1, 1), (0, -1)) for position in (5, 6)}
     assert len(drawn) == 8
+
+
+def test_an_arena_that_grows_into_space_taken_ahead_copies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(2, 1, 4, torch.float32)
+    slots = [Slot() for _ in range(5)]
+    for n, slot in enumerate(slots):
+        put(store, slot, 10, float(n))
+    (arena,) = store.arenas.values()
+    assert len(arena.owners) == 8
+    where = arena.data.data_ptr()
+    arena.resize(64)
+    assert arena.data.data_ptr() == where and arena.data.shape[0] == 64
+    monkeypatch.setattr(kv, "_zeros", _granting(kv._zeros, slots=200))
+    arena.resize(65)
+    assert arena.data.shape[0] == len(arena._reserved) == 65
+    arena.resize(5)
+    assert len(arena._reserved) == 5
+    assert [float(arena.data[slot.index, 1, 0, 9, 3]) for slot in slots] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def _granting(zeros: Callable[..., torch.Tensor], slots: int) -> Callable[..., torch.Tensor]:
+    def limited(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        if shape[0] > slots:
+            raise MemoryError
+        return zeros(shape, dtype)
+
+    return limited

@@ -21,7 +21,7 @@ from repodojo.inference.architecture import Architecture
 
 SMALLEST = 64
 
-_AHEAD = 8
+_AHEAD = 16
 """Times as many slots as are asked for, for which an arena takes address space."""
 
 
