@@ -94,7 +94,8 @@ async def _ruff(folder: Path, arguments: Sequence[str]) -> Any:
         env={"PATH": "/usr/bin:/bin", "RAYON_NUM_THREADS": "1"},
     )
     try:
-        out, said = await asyncio.wait_for(process.communicate(), SECONDS)
+        async with asyncio.timeout(SECONDS):
+            out, said = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -140,7 +140,8 @@ class PlainSandbox:
         groups[0] = process.pid
         try:
             try:
-                code = await asyncio.wait_for(process.wait(), seconds)
+                async with asyncio.timeout(seconds):  # not wait_for, which can lose a cancellation
+                    code = await process.wait()
             except TimeoutError:
                 end("timeout")
                 code = await process.wait()

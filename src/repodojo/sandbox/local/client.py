@@ -94,7 +94,9 @@ class Zygote:
         finally:
             theirs.close()
         try:
-            answer = await asyncio.wait_for(receive(ours), _CREATE_SECONDS)
+            # not wait_for: until Python 3.12 it loses a cancellation (Ctrl-C) that comes at the moment of the answer
+            async with asyncio.timeout(_CREATE_SECONDS):
+                answer = await receive(ours)
         except BaseException:
             ours.close()
             raise
