@@ -11,6 +11,7 @@ from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.decoder import Decoder, causal
 from repodojo.inference.engine import Engine
+from repodojo.inference.kv import SlotShape, Store
 
 VOCABULARY = 61
 
@@ -23,6 +24,10 @@ def tiny(seed: int = 0, layout: str = "qwen3", kv_heads: int = 2) -> Decoder:
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, 0.0, 0.2)
     return decoder
+
+
+def store_of(layers: int, kv_heads: int, head_dim: int) -> Store:
+    return Store(SlotShape(layers, kv_heads, head_dim, torch.float32, torch.device("cpu")))
 
 
 def some(rng: random.Random, count: int) -> list[int]:

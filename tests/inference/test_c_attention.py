@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_helpers import converse, some, tiny
+from engine_helpers import converse, some, store_of, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -39,7 +39,7 @@ class Rows:
     """Conversations over prefixes, some of which began as copies of others, all with chance keys and values."""
 
     def __init__(self, rng: random.Random, kv_heads: int, head_dim: int) -> None:
-        self.own, self.shared = (Store(LAYERS, kv_heads, head_dim, torch.float32) for _ in range(2))
+        self.own, self.shared = (store_of(LAYERS, kv_heads, head_dim) for _ in range(2))
         prefixes: list[Slot | None] = [None]
         for _ in range(rng.randint(1, 5)):
             length = rng.randint(1, 300)
@@ -144,7 +144,7 @@ def test_a_prefill_equals_plain_attention(seed: int, threads: int) -> None:
 
 
 def test_what_began_as_a_copy_is_read_once_until_it_is_void() -> None:
-    store, attention = Store(LAYERS, 1, 16, torch.float32), CompiledAttention(native.kernel(16))
+    store, attention = store_of(LAYERS, 1, 16), CompiledAttention(native.kernel(16))
     slots = [Slot() for _ in range(3)]
     for slot in slots:
         store.place(slot, 200)
@@ -152,7 +152,7 @@ def test_what_began_as_a_copy_is_read_once_until_it_is_void() -> None:
     for slot in slots[1:]:
         store.copy(slots[0], slot, 150)
         slot.length = 200
-    own = Store(LAYERS, 1, 16, torch.float32)
+    own = store_of(LAYERS, 1, 16)
     rows: list[Row] = [(Slot(), slot) for slot in slots]
     for mine, _ in rows:
         own.place(mine, 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from engine_helpers import store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ def put(store: Store, slot: Slot, length: int, value: float) -> None:
 @given(st.integers(0, 10**6))
 @settings(deadline=None, max_examples=40)
 def test_slots_keep_their_content_wherever_they_move(seed: int) -> None:
-    rng, store = random.Random(seed), Store(2, 1, 4, torch.float32)
+    rng, store = random.Random(seed), store_of(2, 1, 4)
     held: dict[Slot, float] = {}
     for step in range(40):
         what = rng.random()
@@ -143,7 +144,7 @@ def test_slots_keep_their_content_wherever_they_move(seed: int) -> None:
 
 
 def test_prefixes_hold_no_more_than_their_limit_and_keep_what_is_in_use() -> None:
-    store = Store(1, 1, 4, torch.float32)
+    store = store_of(1, 1, 4)
     prefixes = Prefixes(store, limit=3)
     blocks = [prefixes.join([n] * 20) for n in range(6)]
     for block in blocks:
@@ -188,7 +189,7 @@ def test_uniforms_depend_on_seed_and_position_only() -> None:
 
 
 def test_an_arena_that_grows_into_space_taken_ahead_copies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(2, 1, 4, torch.float32)
+    store = store_of(2, 1, 4)
     slots = [Slot() for _ in range(5)]
     for n, slot in enumerate(slots):
         put(store, slot, 10, float(n))
@@ -206,9 +207,9 @@ def test_an_arena_that_grows_into_space_taken_ahead_copies_nothing(monkeypatch: 
 
 
 def _granting(zeros: Callable[..., torch.Tensor], slots: int) -> Callable[..., torch.Tensor]:
-    def limited(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    def limited(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         if shape[0] > slots:
             raise MemoryError
-        return zeros(shape, dtype)
+        return zeros(shape, dtype, device)
 
     return limited

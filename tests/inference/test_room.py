@@ -7,8 +7,7 @@ import itertools
 import random
 
 import pytest
-import torch
-from engine_helpers import converse, error, some, tiny
+from engine_helpers import converse, error, some, store_of, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +90,7 @@ async def test_a_long_observation_does_not_stall_those_who_decode() -> None:
 @settings(max_examples=40)
 def test_a_room_keeps_its_bound_and_its_content(seed: int) -> None:
     rng = random.Random(seed)
-    stores = [Store(1, 1, 4, torch.float32) for _ in range(2)]
+    stores = [store_of(1, 1, 4) for _ in range(2)]
     room, held = Room(stores, 2048), dict[Slot, tuple[Store, float]]()
     for step in range(60):
         if held and rng.random() < 0.35:

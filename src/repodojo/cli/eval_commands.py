@@ -126,6 +126,7 @@ async def _engine(path: Path, config: Config) -> AsyncIterator[tuple[Engine, Cha
         dtype=dtype,
         max_context=config.agent.max_context,
         attention=config.rollout.attention,
+        device=config.model.device,
     )
     try:
         yield engine, chat

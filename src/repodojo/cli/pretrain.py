@@ -13,10 +13,9 @@ from rich.table import Table
 from repodojo.cli.progress import Bars
 from repodojo.core.errors import ConfigError
 from repodojo.core.machine import cores
+from repodojo.inference.devices import device_of
 
 if TYPE_CHECKING:
-    import torch
-
     from repodojo.train.pretrain.gate import Gate
     from repodojo.train.pretrain.settings import Machine, Settings
 
@@ -74,7 +73,7 @@ def pretrain(
         if gate_only:
             figures, report = run.check(gate_only, settings, kept, bars), dict[str, object]()
         else:
-            machine = Machine(_device(device), workers=workers, decay_now=decay_now)
+            machine = Machine(device_of(device), workers=workers, decay_now=decay_now)
             figures, report = _make(settings, target, kept, machine, bars)
     _print(figures, report, json_)
     if not figures.passed:
@@ -106,15 +105,3 @@ def _print(figures: Gate, report: dict[str, object], as_json: bool) -> None:
     Console().print(table)
     if report:
         typer.echo(f"{report['functions']} functions, {report['tokens']:,} tokens: {report['out']}")
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"there is no device {name!r}", way_out="use auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("this machine has no CUDA device that torch can use", way_out="use --device cpu")
-    return torch.device(name)

@@ -83,7 +83,7 @@ class PrefillAttention:
     """Attend callback for segments laid end to end; writes their keys and values into the slots."""
 
     def __init__(self, segments: Sequence[Segment], heads_per_kv: int, dtype: torch.dtype) -> None:
-        self._parts = [(s, _behind(s.slot.length, len(s.ids), heads_per_kv, dtype)) for s in segments]
+        self._parts = [(s, _behind(s, heads_per_kv, dtype)) for s in segments]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out, start = [], 0
@@ -94,13 +94,15 @@ class PrefillAttention:
         return torch.cat(out) if len(out) > 1 else out[0]
 
 
-def _behind(past: int, new: int, heads_per_kv: int, dtype: torch.dtype) -> Tensor | None:
-    """Additive mask [new x G, past + new] for new tokens behind `past` kept ones; None where there are none."""
+def _behind(segment: Segment, heads_per_kv: int, dtype: torch.dtype) -> Tensor | None:
+    """Additive mask [new x G, past + new] for new tokens behind kept ones; None where there are none."""
+    past, new = segment.slot.length, len(segment.ids)
     if not past:
         return None
+    assert segment.slot.arena is not None
     later = torch.ones(new, past + new, dtype=torch.bool).triu_(past + 1)
     mask = torch.zeros(new, past + new, dtype=dtype).masked_fill_(later, float("-inf"))
-    return mask.repeat_interleave(heads_per_kv, 0)
+    return mask.repeat_interleave(heads_per_kv, 0).to(segment.slot.arena.data.device)
 
 
 def _one(layer: int, segment: Segment, mask: Tensor | None, qkv: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -179,7 +181,7 @@ class DecodeAttention:
             lse = lse.reshape(slots, kv_heads, span.width, group).transpose(1, 2)
             parts.append((out.reshape(-1, kv_heads, group, dim), lse.reshape(-1, kv_heads, group)))
         nothing = queries.new_zeros(1, kv_heads, group, dim)
-        parts.append((nothing, torch.full((1, kv_heads, group), float("-inf"))))
+        parts.append((nothing, lse.new_full((1, kv_heads, group), float("-inf"))))
         out, lse = _joined(parts)
         assert self.back is not None
         return out[self.back], lse[self.back]
@@ -195,11 +197,12 @@ def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat([out for out, _ in parts]), torch.cat([lse for _, lse in parts])
 
 
-def _mask(lengths: list[int], dtype: torch.dtype) -> tuple[int, Tensor]:
+def _mask(lengths: list[int], dtype: torch.dtype, device: torch.device) -> tuple[int, Tensor]:
     """Longest length (rounded up) and the additive mask [slots, 1, 1, T] that hides what lies behind each length."""
     longest = -(-max(lengths) // _ROUND) * _ROUND
     hidden = torch.arange(longest) >= torch.tensor(lengths)[:, None]
-    return longest, torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None, None]
+    mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
+    return longest, mask[:, None, None].to(device)
 
 
 def plan(rows: Sequence[tuple[Slot, Slot | None]], dtype: torch.dtype) -> DecodeAttention:
@@ -213,11 +216,12 @@ def plan(rows: Sequence[tuple[Slot, Slot | None]], dtype: torch.dtype) -> Decode
         assert arena is not None
         slots = [slot for slot, _ in rows[start:] if slot.arena is arena]
         stop = start + len(slots)
-        length, mask = _mask([slot.length + 1 for slot in slots], dtype)
+        device = arena.data.device
+        length, mask = _mask([slot.length + 1 for slot in slots], dtype, device)
         _, layers, heads, capacity, _ = arena.data.shape
         base = torch.tensor([slot.index * layers * heads * capacity + slot.length for slot in slots])
         write = (base[:, None] + torch.arange(layers * heads) * capacity).view(-1, layers, heads)
-        write = write.transpose(0, 1).flatten(1)
+        write = write.transpose(0, 1).flatten(1).to(device)
         own.append(_Span(arena, 0, len(slots), length, mask, slice(start, stop), write=write))
         start = stop
     shared, back = _shared([prefix for _, prefix in rows], dtype)
@@ -231,7 +235,7 @@ def _shared(prefixes: list[Slot | None], dtype: torch.dtype) -> tuple[list[_Span
             members.setdefault(prefix, []).append(row)
     if not members:
         return [], None
-    spans, back, offset = [], [-1] * len(prefixes), 0
+    spans, back, offset = list[_Span](), [-1] * len(prefixes), 0
     for arena in dict.fromkeys(slot.arena for slot in members):
         assert arena is not None
         slots = sorted((slot for slot in members if slot.arena is arena), key=lambda slot: slot.index)
@@ -239,15 +243,17 @@ def _shared(prefixes: list[Slot | None], dtype: torch.dtype) -> tuple[list[_Span
         few = [slot for slot in slots if len(members[slot]) <= _CROWD]
         for run in [*crowds, *_runs(few)]:
             width = max(len(members[slot]) for slot in run)
-            length, mask = _mask([slot.length for slot in run], dtype)
+            device = arena.data.device
+            length, mask = _mask([slot.length for slot in run], dtype, device)
             chosen = list[int]()
             for slot in run:
                 for place, row in enumerate(members[slot]):
                     back[row] = offset + len(chosen) + place
                 chosen += members[slot] + [members[slot][0]] * (width - len(members[slot]))
             offset += len(chosen)
-            spans.append(_Span(arena, run[0].index, run[-1].index + 1, length, mask, torch.tensor(chosen), width))
-    return spans, torch.tensor([offset if place < 0 else place for place in back])
+            rows = torch.tensor(chosen, device=device)
+            spans.append(_Span(arena, run[0].index, run[-1].index + 1, length, mask, rows, width))
+    return spans, torch.tensor([offset if place < 0 else place for place in back], device=spans[0].mask.device)
 
 
 def _runs(slots: list[Slot]) -> list[list[Slot]]:

@@ -18,6 +18,7 @@ from repodojo.core.errors import ConfigError, EngineError
 from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference import checkpoint
 from repodojo.inference.decoder import Decoder
+from repodojo.inference.devices import device_of
 from repodojo.inference.fast import FastDecoder
 from repodojo.inference.kernels import chosen
 from repodojo.inference.kv import kv_bytes
@@ -47,6 +48,7 @@ class Engine:
         What begins after a publication never uses any of it. Either way tokens that are sampled stay, with the
         log-probs and the version that they were sampled with
     attention: what attention is computed with (see `native.Attention`)
+    device: where weights, keys and values are; only its own tokens and log-probs leave it
     """
 
     def __init__(
@@ -62,15 +64,17 @@ class Engine:
         prefill_tokens: int = 2048,
         after_publish: AfterPublish = "rebuild",
         attention: Attention = "auto",
+        device: str | torch.device = "cpu",
     ) -> None:
         if min(max_context - 1, max_rows, prefill_tokens) < 1:
             raise ConfigError("max_context must be at least 2, max_rows and prefill_tokens at least 1")
         Room.check(kv_tokens, max_context)
         decoder = decoder_or_path if isinstance(decoder_or_path, Decoder) else checkpoint.load(Path(decoder_or_path))
-        self._model = FastDecoder(decoder, dtype=dtype, max_context=max_context)
+        where = device if isinstance(device, torch.device) else device_of(device)
+        self._model = FastDecoder(decoder, dtype=dtype, max_context=max_context, device=where)
         self._scheduler = Scheduler(
             self._model,
-            chosen(attention, decoder.architecture, dtype),
+            chosen(attention, decoder.architecture, dtype, where.type),
             max_rows=max_rows,
             prefill_tokens=prefill_tokens,
             version=version,

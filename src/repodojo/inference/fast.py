@@ -35,18 +35,20 @@ class _Layer:
 class FastDecoder:
     """Weights of its own (never views of the decoder's), replaced as a whole by `load`."""
 
-    def __init__(self, decoder: Decoder, *, dtype: torch.dtype, max_context: int) -> None:
+    def __init__(
+        self, decoder: Decoder, *, dtype: torch.dtype, max_context: int, device: torch.device | None = None
+    ) -> None:
         a = self.architecture = decoder.architecture
         if max_context > a.max_positions:
             raise ConfigError(
                 f"max_context {max_context} is more than the model's {a.max_positions} positions",
                 way_out=f"set it to at most {a.max_positions}",
             )
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device or torch.device("cpu")
         self._shapes = {name: tuple(w.shape) for name, w in decoder.state_dict().items()}
         cos, sin = tables(a, max_context)
         half = a.head_dim // 2
-        self._turns = torch.complex(cos[:, :half], sin[:, half:])
+        self._turns = torch.complex(cos[:, :half], sin[:, half:]).to(self.device)
         self._layers: list[_Layer] = []
         self.load(decoder.state_dict())
 
@@ -68,12 +70,13 @@ class FastDecoder:
                 raise CheckpointError(
                     f"weight '{name}' should have shape {shape}, got {found}", way_out="publish the same model's"
                 )
-            got[name] = w.detach().to(self.dtype)
+            got[name] = w.detach().to(self.device, self.dtype)
         return got
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """ids [N], positions [N] to the last hidden state [N, hidden], normalised (as `Decoder.hidden`)."""
         a, count = self.architecture, ids.shape[0]
+        ids, positions = ids.to(self.device), positions.to(self.device)
         x = F.embedding(ids, self._embed)
         turns = self._turns[positions][:, None]
         rotated_heads = a.heads + a.kv_heads

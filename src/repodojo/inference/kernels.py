@@ -29,12 +29,14 @@ class Kernels(Protocol):
         """For one new token a row, in the order of rows that is returned."""
 
 
-def chosen(attention: Attention, architecture: Architecture, dtype: torch.dtype) -> Kernels:
-    """ConfigError where the C kernel is demanded and cannot be had."""
+def chosen(attention: Attention, architecture: Architecture, dtype: torch.dtype, device: str = "cpu") -> Kernels:
+    """`device` is a kind of device. ConfigError where the C kernel is demanded and cannot be had."""
     plain = PlainAttention(architecture.heads // architecture.kv_heads, dtype)
     if attention == "torch":
         return plain
     try:
+        if device != "cpu":
+            raise OSError(f"it computes on the CPU, not on {device}")
         if dtype != torch.float32:
             raise OSError(f"it computes in float32, not {dtype}".replace("torch.", ""))
         return CompiledAttention(kernel(architecture.head_dim))

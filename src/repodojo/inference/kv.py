@@ -25,6 +25,17 @@ _AHEAD = 16
 """Times as many slots as are asked for, for which an arena takes address space."""
 
 
+@dataclass(frozen=True)
+class SlotShape:
+    """What a token's keys and values are, and where they lie."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+
 @dataclass(eq=False)
 class Slot:
     """Room for a run of tokens; `length` counts those whose KV is there. Without an arena it holds nothing.
@@ -49,13 +60,14 @@ class Slot:
 class Arena:
     """Slots of one capacity: [slots, layers, 2 x kv_heads, capacity, D], key heads first, then value heads.
 
-    Address space is taken ahead, which costs nothing until it is written to: growing rarely copies.
+    In the machine's own memory, address space is taken ahead, which costs nothing until it is written to: growing
+    rarely copies. A device's memory is taken as it is needed.
     """
 
-    def __init__(self, layers: int, kv_heads: int, capacity: int, head_dim: int, dtype: torch.dtype) -> None:
-        self.capacity, self.kv_heads = capacity, kv_heads
-        self._shape = (layers, 2 * kv_heads, capacity, head_dim)
-        self._reserved = self.data = _zeros((0, *self._shape), dtype)
+    def __init__(self, shape: SlotShape, capacity: int) -> None:
+        self.capacity, self.kv_heads = capacity, shape.kv_heads
+        self._shape = (shape.layers, 2 * shape.kv_heads, capacity, shape.head_dim)
+        self._reserved = self.data = _zeros((0, *self._shape), shape.dtype, shape.device)
         self.owners: list[Slot | None] = []
 
     def take(self) -> int:
@@ -69,7 +81,8 @@ class Arena:
         held = len(self.owners)
         if not held <= slots <= len(self._reserved):
             both, old = min(slots, held), self.data
-            self._reserved = _ahead(slots if slots < held else _AHEAD * slots, slots, self._shape, self.data.dtype)
+            ahead = slots if slots < held or old.device.type != "cpu" else _AHEAD * slots
+            self._reserved = _ahead(ahead, slots, self._shape, old)
             self._reserved[:both] = old[:both]
         self.data, self.owners = self._reserved[:slots], self.owners[:slots] + [None] * (slots - held)
 
@@ -116,26 +129,28 @@ def capacity_for(length: int) -> int:
     return SMALLEST << max(0, (length - 1) // SMALLEST).bit_length()
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Zeros, since masked positions are multiplied by 0 and 0 x NaN would leak; numpy's cost nothing until touched."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
     count = math.prod(shape)
     memory = np.zeros(max(count, 1) * dtype.itemsize, np.uint8)  # an empty tensor could not be viewed as a wider type
     return torch.from_numpy(memory).view(dtype)[:count].view(shape)
 
 
-def _ahead(wished: int, needed: int, slot: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros for `wished` slots, or for those needed where the machine grants no more."""
+def _ahead(wished: int, needed: int, slot: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros for `wished` slots, or for those needed where the machine grants no more; where and as `like` is."""
     try:
-        return _zeros((wished, *slot), dtype)
+        return _zeros((wished, *slot), like.dtype, like.device)
     except MemoryError:
-        return _zeros((needed, *slot), dtype)
+        return _zeros((needed, *slot), like.dtype, like.device)
 
 
 class Store:
     """Arenas by capacity, and the slots in them."""
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> None:
-        self._layers, self._kv_heads, self._head_dim, self._dtype = layers, kv_heads, head_dim, dtype
+    def __init__(self, shape: SlotShape) -> None:
+        self._shape = shape
         self.arenas: dict[int, Arena] = {}
 
     def place(self, slot: Slot, length: int) -> Arena:
@@ -154,7 +169,7 @@ class Store:
 
     def _arena(self, capacity: int) -> Arena:
         if capacity not in self.arenas:
-            self.arenas[capacity] = Arena(self._layers, self._kv_heads, capacity, self._head_dim, self._dtype)
+            self.arenas[capacity] = Arena(self._shape, capacity)
         return self.arenas[capacity]
 
     def grow(self, capacity: int, most: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from repodojo.inference.fast import FastDecoder
-from repodojo.inference.kv import Slot, Store
+from repodojo.inference.kv import Slot, SlotShape, Store
 from repodojo.inference.prefixes import Block, Prefixes
 from repodojo.inference.requests import Session, Stats
 from repodojo.inference.room import Room
@@ -31,7 +31,8 @@ class Memory:
         stats: Stats,
     ) -> None:
         a = model.architecture
-        self.own, shared = (Store(a.layers, a.kv_heads, a.head_dim, model.dtype) for _ in range(2))
+        shape = SlotShape(a.layers, a.kv_heads, a.head_dim, model.dtype, model.device)
+        self.own, shared = Store(shape), Store(shape)
         self.worth = Worth(a, by_room=tokens is not None)
         self.prefixes = Prefixes(shared, rows)
         self.idle: dict[Session, None] = {}  # conversations that hold KV but do not run

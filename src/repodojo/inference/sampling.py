@@ -24,16 +24,23 @@ def draw(logits: Tensor, temperatures: list[float], u: list[float]) -> tuple[lis
     logits [B, V] float32; temperature 0 takes the most likely token and reports its log-probability at temperature 1;
     u [B] in [0, 1): the token is where the cumulative distribution first exceeds it.
     """
+    tokens, logprobs = drawn(logits, temperatures, u)
+    return tokens.tolist(), logprobs.tolist()
+
+
+def drawn(logits: Tensor, temperatures: list[float], u: list[float]) -> tuple[Tensor, Tensor]:
+    """As `draw`, the tokens and log-probabilities [B] still on the device that the logits are on."""
     if any(t not in (0.0, 1.0) for t in temperatures):
-        logits = logits / torch.tensor([t or 1.0 for t in temperatures])[:, None]
+        logits = logits / torch.tensor([t or 1.0 for t in temperatures], device=logits.device)[:, None]
     top = logits.amax(-1, keepdim=True)
-    cumulative = (logits - top).exp_().cumsum(-1)  # torch adds up in double precision here
+    # torch adds up in double precision on the CPU, whatever it returns; a device does so where it is told to
+    cumulative = (logits - top).exp_().cumsum(-1, dtype=None if logits.device.type == "cpu" else torch.float64)
     total = cumulative[:, -1:]
     # right=True: a token of probability 0 is never reached, not even by u = 0
-    tokens = torch.searchsorted(cumulative, torch.tensor(u)[:, None] * total, right=True)
+    tokens = torch.searchsorted(cumulative, torch.tensor(u, device=logits.device)[:, None] * total, right=True)
     tokens.clamp_(max=logits.shape[1] - 1)
     if 0.0 in temperatures:
-        greedy = torch.tensor([t == 0.0 for t in temperatures])[:, None]
+        greedy = torch.tensor([t == 0.0 for t in temperatures], device=logits.device)[:, None]
         tokens = torch.where(greedy, logits.argmax(-1, keepdim=True), tokens)
     logprobs = logits.gather(1, tokens) - top - total.log()
-    return tokens[:, 0].tolist(), logprobs[:, 0].tolist()
+    return tokens[:, 0], logprobs[:, 0]

@@ -72,7 +72,7 @@ def load(
         raise CheckpointError(f"no {STATE} in '{path}'", way_out="name a checkpoint that a learner saved")
     found = Learner(policy(folder), **learner)
     try:
-        state = torch.load(folder / STATE, weights_only=True)
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"'{folder / STATE}' cannot be read: {error}", way_out="use an earlier one") from error
     found.load_state_dict(state["learner"])

@@ -31,16 +31,17 @@ class Sampler(Protocol):
 
 def sampler(settings: PoolSettings, place: int) -> Sampler:
     """That of the worker at this place."""
-    return Builtin(settings) if settings.servers is None else Asking(settings.servers.client(place))
+    return Builtin(settings, place) if settings.servers is None else Asking(settings.servers.client(place))
 
 
 class Builtin:
     """The built-in engine, on threads of this process."""
 
-    def __init__(self, settings: PoolSettings) -> None:
+    def __init__(self, settings: PoolSettings, place: int) -> None:
         import torch  # the parent of this module's importers may not need it
 
         from repodojo.inference import checkpoint
+        from repodojo.inference.devices import device_of
         from repodojo.inference.engine import Engine
         from repodojo.inference.kv import kv_bytes
 
@@ -55,6 +56,7 @@ class Builtin:
             max_rows=2 * settings.concurrency,
             after_publish=settings.kv_after_publish,
             attention=settings.attention,
+            device=device_of(settings.device, place),
         )
 
     def take(self, version: int, folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from repodojo.agent.kit import Kit
 from repodojo.agent.loop import AgentLimits
 from repodojo.core.protocols import Limits
+from repodojo.inference.devices import Device
 from repodojo.inference.native import Attention
 from repodojo.inference.remote import Servers
 from repodojo.rewards.formula import Formula
@@ -49,7 +50,7 @@ class PoolSettings:
     init: what boxes have as pid 1
     command: of another agent than the built-in one, which then plays the model's episodes ("": the built-in one)
     preload: modules that the command's Python loads once, and is forked from
-    servers: what samples instead of an engine in each worker; dtype, threads and kv_* are then of nothing
+    servers: what samples instead of an engine in each worker; dtype, device, threads and kv_* are then of nothing
     """
 
     store: str
@@ -68,6 +69,7 @@ class PoolSettings:
     attacker: bool = False
     kv_after_publish: Literal["rebuild", "keep"] = "rebuild"
     attention: Attention = "auto"
+    device: Device = "cpu"
     prepared_boxes: int = 0
     command: str = ""
     preload: tuple[str, ...] = ()

@@ -105,7 +105,11 @@ def compared(learner: Learner, folder: Path, probes: Sequence[Trajectory], confi
 async def _sampled(folder: Path, prompts: Sequence[list[int]], config: Config) -> list[Sample]:
     max_context = config.agent.max_context
     engine = Engine(
-        folder, dtype=getattr(torch, config.model.dtype), max_context=max_context, attention=config.rollout.attention
+        folder,
+        dtype=getattr(torch, config.model.dtype),
+        max_context=max_context,
+        attention=config.rollout.attention,
+        device=config.model.device,
     )
     params = SamplingParams(max_tokens=PROBE_TOKENS)
     room = [ids for ids in prompts if ids and len(ids) + PROBE_TOKENS < max_context]

@@ -112,6 +112,11 @@ RULES = (
         'the C kernel computes in float32, so model.dtype = "bfloat16" leaves torch alone',
     ),
     Needs(
+        ("rollout.attention", "rollout.lent_threads"),
+        lambda c: c.model.device == "cpu",
+        "the C kernel and the learner's threads are the CPU's, and model.device is not \"cpu\"",
+    ),
+    Needs(
         ("rollout.lent_threads",),
         lambda c: "rl" in c.run.stages,
         'run.stages has no "rl", and in no other stage does a learner wait',

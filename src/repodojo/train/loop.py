@@ -12,6 +12,8 @@ from repodojo.core.errors import OutageError, UserError
 from repodojo.core.records import Task, Trajectory
 from repodojo.evaluate.summary import calibration_of, ran_tests_first
 from repodojo.inference import checkpoint
+from repodojo.inference.decoder import Decoder
+from repodojo.inference.devices import device_of
 from repodojo.learner import checkpoints
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
@@ -107,14 +109,20 @@ class Training:
 
     def new_learner(self, optimizer: OptimizerSettings) -> Learner:
         """A learner on the current weights with a fresh optimiser."""
-        return Learner(checkpoint.load(self.model), optimizer=optimizer, **self._learner_settings())
+        return Learner(self.policy(self.model), optimizer=optimizer, **self._learner_settings())
+
+    def policy(self, folder: Path) -> Decoder:
+        """A checkpoint's model, where the learner computes."""
+        return checkpoint.load(folder).to(device_of(self.config.model.device))
 
     def resumed_learner(self, stage: str, optimizer: OptimizerSettings) -> Learner:
         """The learner of a stage in progress, exactly as it was committed; else a new one."""
         folder = self.run.latest_checkpoint()
         if self.run.state.stage != stage or folder is None:
             return self.new_learner(optimizer)
-        learner, self.kept = checkpoints.load(folder, optimizer=optimizer, **self._learner_settings())
+        learner, self.kept = checkpoints.load(
+            folder, policy=self.policy, optimizer=optimizer, **self._learner_settings()
+        )
         return learner
 
     def _learner_settings(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from repodojo.algorithms.batches import Assembled, assemble, sample
 from repodojo.core.records import Trajectory
-from repodojo.inference import checkpoint
 from repodojo.learner.steps import Learner
 from repodojo.rollout.groups import GroupQueue
 from repodojo.train import border, measure, setup
@@ -50,7 +49,7 @@ def _steps(training: Training, span: Span, learner: Learner, first: int) -> None
     memory = Memory(training, span)
     borders = [f"rl-{other.end:05d}" for other in training.spans if other.name]  # what each stage came to
     if recipe.kl:
-        learner.reference = checkpoint.load(_began_with(training))
+        learner.reference = training.policy(_began_with(training))
         if span.yarn is not None:
             learner.reference.stretch(span.yarn)
     for step in range(first, span.end):

@@ -9,6 +9,7 @@ from rapidfuzz import fuzz, process
 
 from repodojo.agent.kit import Source
 from repodojo.agent.mcp.settings import McpServer
+from repodojo.inference.devices import Device
 from repodojo.inference.native import Attention
 from repodojo.rewards.checks import Check
 from repodojo.sandbox.local.native import Init
@@ -54,6 +55,7 @@ class Model(Section):
 
     path: str = _at("", "checkpoint folder; empty means the base that ships with the package")
     dtype: Literal["float32", "bfloat16"] = _at("float32", "number format of the weights")
+    device: Device = _at("cpu", "where learner and engines compute; workers take a machine's GPUs in turn")
     token_budget: int = _at(8192, "tokens the learner computes at a time, the bound on its memory", ge=1)
     recompute: bool = _at(False, "gradient checkpointing: the learner needs less memory and a third more computing")
 

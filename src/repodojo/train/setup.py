@@ -24,6 +24,7 @@ from repodojo.core.protocols import Limits, Reward, SandboxFactory
 from repodojo.core.records import Split, Task
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.checkpoint import architecture
+from repodojo.inference.devices import device_of
 from repodojo.rewards.compose import composed
 from repodojo.rewards.formula import Formula
 from repodojo.rewards.graders.graded import GradedReward
@@ -52,6 +53,7 @@ def model_path(config: Config) -> Path:
 def check(config: Config) -> None:
     """UserError where the model or the task set that a run would need is not there, before anything is written."""
     architecture(model_path(config))
+    device_of(config.model.device)
     store = TaskStore(Path(config.tasks.store))
     task_weights(config, [task.id for task in store.tasks(config.tasks.split)] if config.tasks.weights else ())
 
@@ -110,6 +112,7 @@ def pool_settings(config: Config, model: Path | None = None, *, writes: bool = F
         kv_mb=config.rollout.kv_mb,
         kv_after_publish=config.rollout.kv_after_publish,
         attention=config.rollout.attention,
+        device=config.model.device,
         prepared_boxes=box.prepared,
         memo_tests=agent.memo_tests,
         allow_unisolated=box.allow_unisolated,
