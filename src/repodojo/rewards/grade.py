@@ -19,6 +19,8 @@ from repodojo.rewards.runner import Verdicts, run_ids, shuffled
 from repodojo.rewards.witness import Witness, sound_environment
 
 ATTEMPTS = 2
+CONFTEST = "--conftest"
+"""Of a grader's command: its tests need the repository's conftest files."""
 Changes = Mapping[str, bytes | None]
 
 
@@ -147,10 +149,14 @@ class TestReward:
 
     async def _run(self, box: Sandbox, task: Task, ids: Sequence[str], texts: Mapping[str, str]) -> Verdicts:
         """Run ids; where the run ended badly, sound code must fare better on this machine now, or it is an outage."""
-        found = await run_ids(box, ids, texts, task.grader.timeout, warm=self.warm)
+        found = await self._once(box, task, ids, texts)
         if found.ended in ("timeout", "late", "killed", "memory", "broken") and not await self._control(task):
             raise GradingError(f"sound code ends by {found.ended!r} too: the machine is too busy or too small")
         return found
+
+    async def _once(self, box: Sandbox, task: Task, ids: Sequence[str], texts: Mapping[str, str]) -> Verdicts:
+        conftest = CONFTEST in task.grader.command.split()
+        return await run_ids(box, ids, texts, task.grader.timeout, warm=self.warm, conftest=conftest)
 
     async def _control(self, task: Task) -> bool:
         """Whether sound code (where none is known: the task's base) completes the same tests now."""
@@ -162,7 +168,7 @@ class TestReward:
                 if ready is None:
                     return False
                 ids = task.grader.fail_to_pass
-                return not (await run_ids(box, ids, ready.texts, task.grader.timeout, warm=self.warm)).ended
+                return not (await self._once(box, task, ids, ready.texts)).ended
             finally:
                 await box.close()
         except OutageError:

@@ -22,6 +22,7 @@ __bool__ __builtins__ __class__ __code__ __dict__ __eq__ __globals__ __loader__ 
 f_globals f_locals modules tb_frame
 """
 MODULES, MEMBERS = frozenset(_MODULES.split()), frozenset(_MEMBERS.split())
+HOOK = "pytest_"
 CALLS = frozenset({"eval", "exec", "compile", "__import__", "globals", "open", "breakpoint", "vars", "setattr"})
 
 
@@ -62,3 +63,14 @@ def _used(source: str) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in MEMBERS:
             yield node.name
+        yield from (name for name in _bound(node) if name.startswith(HOOK))
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Names that a node gives to something: a hook of pytest, where a conftest file takes over what a module has."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name for alias in node.names)

@@ -30,16 +30,24 @@ class Verdicts:
 
 
 async def run_ids(
-    box: Sandbox, ids: Sequence[str], texts: Mapping[str, str], seconds: float, *, warm: bool = True
+    box: Sandbox,
+    ids: Sequence[str],
+    texts: Mapping[str, str],
+    seconds: float,
+    *,
+    warm: bool = True,
+    conftest: bool = False,
 ) -> Verdicts:
     """Run ids; `texts` are the docstrings that count, of which only the examples' source enters the box.
+
+    conftest: load the tree's conftest files, which no admissible change can be (see `filter`).
 
     The report comes by a descriptor that the code under test does not have, must be whole and say that it is; the
     exit status must fit it.
     """
     wanted = {name: without_answers(texts[name]) for name in ids if name in texts}
     result = await box.exec(
-        ["python", "-m", "boxrun", "--report", "--outputs", "--stdin", *ids],
+        ["python", "-m", "boxrun", "--report", "--outputs", "--stdin", *(["--conftest"] if conftest else []), *ids],
         stdin=json.dumps({"docstrings": wanted}).encode(),
         seconds=seconds,
         warm=warm,

@@ -19,6 +19,7 @@ from repodojo.tasks.locks import Lock, Locks, install
 from repodojo.tasks.needs import needs_of
 
 WORK_DIR = "/testbed"
+CONFTEST = "conftest.py"
 LINKED = b"node_modules"
 """What a tree's name begins to hash where a link in it leads to installed modules."""
 
@@ -27,11 +28,12 @@ def put_tree(layout: Layout, store: Path, *, tests: bool = False) -> str:
     """Copy the package to `store/trees/<hash>`, its test files emptied, and return the hash of its contents.
 
     The empty files keep the names that a task may fill with a visible test; what they held stays on the host. With
-    `tests` they are kept as they are: those of an old commit give nothing away.
+    `tests` they are kept as they are: those of an old commit give nothing away; so is what they share, a conftest.py.
     """
     digest = hashlib.sha256()
     contents: dict[str, bytes] = {}
-    for relative in sorted(layout.files):
+    shared = [CONFTEST] if tests and (layout.root / CONFTEST).is_file() else []
+    for relative in sorted({*layout.files, *shared}):
         contents[relative] = (layout.root / relative).read_bytes()
     contents |= {path: (layout.root / path).read_bytes() if tests else b"" for path in layout.tests}
     contents[f"{_egg(layout)}/PKG-INFO"] = _pkg_info(layout).encode()

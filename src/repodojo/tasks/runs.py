@@ -72,12 +72,15 @@ async def report(
     trace: bool,
     seconds: float,
     each: float = 0.0,
+    conftest: bool = False,
 ) -> Report:
     """Run ids in a cold interpreter with a hash seed of its own, so that what hangs on set order shows.
 
     All may take `seconds`, one of them (the imports before it too) `each` (0: what `boxrun` gives it).
+    conftest: with the repository's conftest files.
     """
     flags = ["--report", "--stdin", *(["--trace"] if trace else []), *(["--seconds", f"{each:g}"] if each else [])]
+    flags += ["--conftest"] if conftest else []
     texts = {name: docstrings[name] for name in ids if name in docstrings}
     result = await box.exec(
         ["python", "-m", "boxrun", *flags, *ids],

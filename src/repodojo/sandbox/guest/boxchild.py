@@ -28,6 +28,7 @@ class Wishes(Protocol):
     explain: bool
     trace: bool
     judge: bool
+    conftest: bool
     docstrings: Mapping[str, str]
 
 
@@ -153,7 +154,7 @@ def where(error: BaseException) -> str:
 
 
 def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
-    """Run pytest ids in this process, without the repository's conftest, ini file or plugins.
+    """Run pytest ids in this process, without ini file or plugins of the repository, its conftest files by option.
 
     pytest is given files, and the ids are chosen from what it collects: given ids, it would run none at all where the
     file of one of them cannot be imported.
@@ -164,8 +165,9 @@ def run_pytest(names: Sequence[str], options: Wishes, send: Send) -> None:
     files = [path for path in dict.fromkeys(node.partition("::")[0] for node in nodes) if os.path.isfile(path)]
     plugin = Reporter(options, send, nodes)
     send("start", names[0], "")
-    flags = ["-q", "--noconftest", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:doctest"]
+    flags = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:doctest"]
     flags += [
+        *(["--confcutdir", "."] if options.conftest else ["--noconftest"]),
         "--continue-on-collection-errors",
         "-p",
         "no:warnings",

@@ -44,6 +44,7 @@ class Options:
     `gate`: where all of these pass, what comes after them is not run (its status stays open).
     `judge`: compare what examples print; without it their output is kept, and an example that ran has passed. Nobody
     reads why a test failed then, so pytest does not look up the code of its traceback (a third of a failing run).
+    `conftest`: pytest loads conftest files; only where nobody but the task could write them.
     """
 
     seconds: float = 3.0
@@ -52,6 +53,7 @@ class Options:
     docstrings: Mapping[str, str] = field(default_factory=dict)
     gate: tuple[str, ...] = ()
     judge: bool = True
+    conftest: bool = False
 
 
 @dataclass
@@ -247,13 +249,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="write JSON to REPODOJO_REPORT_FD")
     parser.add_argument("--stdin", action="store_true", help="read docstrings as JSON from standard input")
     parser.add_argument("--outputs", action="store_true", help="report what examples print, compare nothing")
+    parser.add_argument("--conftest", action="store_true", help="load conftest files")
     parser.add_argument("--trace", action="store_true", help="report the definitions that each id calls")
     parser.add_argument("--examples", type=int, default=1, help="failures shown in full")
     parser.add_argument("--seconds", type=float, default=3.0, help="time an id may take")
     parser.add_argument("ids", nargs="+")
     chosen = parser.parse_args(arguments)
     docstrings = json.load(sys.stdin)["docstrings"] if chosen.stdin else {}
-    options = Options(chosen.seconds, not chosen.report, chosen.trace, docstrings, judge=not chosen.outputs)
+    how = {"judge": not chosen.outputs, "conftest": chosen.conftest}
+    options = Options(chosen.seconds, not chosen.report, chosen.trace, docstrings, **how)
     supervisor = Supervisor(chosen.ids, options, boxchild.run)
     supervisor.proc.hide(True)
     results = supervisor.run()

@@ -12,6 +12,7 @@ from repodojo.core.errors import SourceError
 from repodojo.core.protocols import Sandbox
 from repodojo.core.records import Grader
 from repodojo.rewards.filter import admissible
+from repodojo.rewards.grade import CONFTEST
 from repodojo.tasks import environment as env
 from repodojo.tasks.assemble import PROTECTED
 from repodojo.tasks.discover import functions, pytest_ids
@@ -76,7 +77,7 @@ class Python:
         self, box: Sandbox, tests: Sequence[str], seconds: float, *, each: float = EACH, seed: int = 0
     ) -> Report:
         """All in one cold interpreter, under a hash seed."""
-        return await report(box, tests, {}, seed=seed, trace=False, seconds=seconds, each=each)
+        return await report(box, tests, {}, seed=seed, trace=False, seconds=seconds, each=each, conftest=True)
 
     def parse(self, data: bytes) -> Report:
         """The JSON of `boxrun --report`."""
@@ -109,7 +110,7 @@ class Python:
 
     def grader(self, ids: Sequence[str]) -> Grader:
         """Ids by themselves."""
-        return Grader("f2p_p2p", "python -m boxrun --report", "boxrun")
+        return Grader("f2p_p2p", f"python -m boxrun --report {CONFTEST}", "boxrun")
 
     def _layout(self, root: Path, package: str = "") -> Layout:
         found = self._layouts.get((root, package)) or layout_of(root, package)

@@ -1,0 +1,115 @@
+"""Histories whose tests live on the fixtures of conftest files, and those who would cheat by such files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tiny_history import CODE, FIXED, PROJECT, Git
+from tiny_package import boxes, quiet
+
+from repodojo.core.records import Score, Task
+from repodojo.rewards import grade
+from repodojo.rewards.graders.graded import GradedReward
+from repodojo.tasks.gold import gold_changes
+from repodojo.tasks.history.make import Options, make
+from repodojo.tasks.store import TaskStore
+from repodojo.tasks.validate import validate
+
+SHARED = "LOW = 0\n"
+TOP = """import pytest
+
+from tiny.sums import *
+from tiny.shared import LOW
+
+
+@pytest.fixture
+def low():
+    return LOW
+"""
+INNER = "import pytest\n\n\n@pytest.fixture\ndef high(low):\n    return low + 3\n"
+TESTS = "from tiny.sums import clamp\n\n\ndef test_high(low, high):\n    assert clamp(9, low, high) == 3\n"
+NEW = "\n\ndef test_low(low, high):\n    assert clamp(-1, low, high) == 0\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
+    root = tmp_path_factory.mktemp("conftest")
+    git = Git(root / "tiny")
+    files = {"pyproject.toml": PROJECT, "tiny/__init__.py": "", "tiny/sums.py": CODE, "tiny/shared.py": SHARED}
+    files |= {"conftest.py": TOP, "tests/conftest.py": INNER, "tests/test_sums.py": TESTS}
+    git.commit("Begin", files)
+    fix = {"tiny/sums.py": FIXED, "tests/test_sums.py": TESTS + NEW}
+    git.commit("Keep numbers above the lower bound as well", fix)
+
+    async def all_of_it() -> Counter[str]:
+        factory = boxes(root / "set")
+        try:
+            return await make(
+                str(root / "tiny"), TaskStore(root / "set", create=True), Options(sure=2), factory, {}, quiet
+            )
+        finally:
+            await factory.close()
+
+    return root / "set", asyncio.run(all_of_it())
+
+
+def graded(store: Path, task: Task, changes: dict[str, bytes | None]) -> Score:
+    async def once() -> Score:
+        factory = boxes(store)
+        try:
+            return await GradedReward(factory).score(task, changes, None)
+        finally:
+            await factory.close()
+
+    return asyncio.run(once())
+
+
+def test_tests_that_need_fixtures_make_a_task(made: tuple[Path, Counter[str]]) -> None:
+    store, funnel = made
+    assert funnel["validated"] == 1, funnel
+    task = TaskStore(store).tasks()[0]
+    assert task.grader.fail_to_pass == ("pytest:tests/test_sums.py::test_low",)
+    assert task.grader.pass_to_pass == ("pytest:tests/test_sums.py::test_high",)
+    assert graded(store, task, dict(gold_changes(store, task))).value == 1.0
+
+
+def test_such_a_set_is_valid(made: tuple[Path, Counter[str]]) -> None:
+    async def check() -> list[str]:
+        factory = boxes(made[0])
+        try:
+            return [v.fate for v in await validate(TaskStore(made[0]), factory)]
+        finally:
+            await factory.close()
+
+    assert asyncio.run(check()) == ["sound"]
+
+
+HOOK = b"""
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.obj = lambda *a, **k: None
+"""
+
+
+def test_an_agents_conftest_is_nothing(made: tuple[Path, Counter[str]]) -> None:
+    store = made[0]
+    task = TaskStore(store).tasks()[0]
+    for folder in ("", "tests/", "tiny/"):
+        score = graded(store, task, {f"{folder}conftest.py": HOOK})
+        assert score.value == 0.0 and score.parts["refused"] == 1
+
+
+def test_a_hook_that_conftest_takes_over_is_not_paid(
+    made: tuple[Path, Counter[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made[0]
+    task = TaskStore(store).tasks()[0]
+    changes: dict[str, bytes | None] = {"tiny/sums.py": CODE.encode() + HOOK}
+    score = graded(store, task, changes)
+    assert score.value == 0.0 and score.parts["forbidden"] == 1 and score.parts["claimed"] == 1
+    monkeypatch.setattr(grade, "forges", lambda *_: False)  # the hook works: it is this rule that stops it
+    assert graded(store, task, changes).value == 1.0
