@@ -69,6 +69,11 @@ def test_core_imports_nothing_heavy() -> None:
             assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path
 
 
+def test_no_cancellation_is_lost() -> None:
+    """Until Python 3.12 `asyncio.wait_for` drops a Ctrl-C that comes with the answer; `asyncio.timeout` does not."""
+    assert not [p for p in modules() if "asyncio.wait_for(" in p.read_text()]
+
+
 def test_only_cluster_imports_ray() -> None:
     for path in modules():
         assert room_of(path) == "cluster" or "ray" not in {n.split(".")[0] for n in imported(path)}

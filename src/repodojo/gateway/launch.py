@@ -52,7 +52,8 @@ class Launcher:
                 raise OutageError(f"the loaded agent does not answer: {error!r}") from None
             kept, code = bytearray(), None
             try:
-                code = await asyncio.wait_for(_ended(reader, kept), seconds)
+                async with asyncio.timeout(seconds):
+                    code = await _ended(reader, kept)
             except TimeoutError:
                 pass  # None says so
             finally:
@@ -90,12 +91,13 @@ async def _start(
     except OSError as error:
         raise OutageError(f"the agent could not be started: {words[0]}: {error.strerror}") from None
     assert process.stdout is not None
-    kept = bytearray()
+    kept, code = bytearray(), None
     tail = asyncio.ensure_future(_tail(process.stdout, kept))
     try:
-        code: int | None = await asyncio.wait_for(process.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            code = await process.wait()
     except TimeoutError:
-        code = None
+        pass  # None says so
     finally:
         _kill(process.pid)
         await process.wait()
@@ -138,7 +140,8 @@ async def launching(command: AgentCommand, preload: Sequence[str] = ()) -> Async
             env={**os.environ, **helpers(tools), **command.variables, "HOME": name},
         )
         try:
-            await asyncio.wait_for(_loaded(process), _LOADING)
+            async with asyncio.timeout(_LOADING):
+                await _loaded(process)
             yield Launcher(command, tools, path)
         finally:
             with contextlib.suppress(ProcessLookupError):

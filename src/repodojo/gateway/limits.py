@@ -50,7 +50,8 @@ async def read_body(headers: Any, stream: Any, bounds: Bounds) -> bytes:
     chunks = aiter(stream)
     while True:
         try:
-            part = await asyncio.wait_for(anext(chunks), bounds.body_seconds)
+            async with asyncio.timeout(bounds.body_seconds):
+                part = await anext(chunks)
         except StopAsyncIteration:
             return b"".join(parts)
         except TimeoutError:

@@ -255,7 +255,8 @@ class LivePipeline(Pipeline):
             self._woken.clear()
             wait = self._events[0][0] - self.now if self._events else None
             try:
-                await asyncio.wait_for(self._woken.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
             except TimeoutError:
                 continue
         self.now = self.clock()

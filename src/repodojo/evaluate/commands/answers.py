@@ -81,7 +81,8 @@ def of_program(command: str, *, seconds: float = 60.0) -> Answer:
             way_out = "name a program that can be run"
             raise UserError(f"the agent {argv[0]!r} cannot be started: {error.strerror}", way_out=way_out) from None
         try:
-            said, _ = await asyncio.wait_for(process.communicate("\n".join(question(prompt)).encode()), seconds)
+            async with asyncio.timeout(seconds):
+                said, _ = await process.communicate("\n".join(question(prompt)).encode())
         except TimeoutError:
             return ""
         finally:
