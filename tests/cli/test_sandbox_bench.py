@@ -60,9 +60,13 @@ def test_both_sides_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert end.value.code == 0 and found["ratio"] > 1 and found["theirs_create_ms"] > 0
 
 
+# a shell's background jobs, which this test may be one of, ignore Ctrl-C
+HEARD = "import signal as s, repodojo.cli as c; s.signal(s.SIGINT, s.default_int_handler); c.main()"
+
+
 @pytest.mark.skipif(not probe().isolated, reason="no namespaces here")
 def test_interrupted_it_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "repodojo", "bench", "sandbox", "--boxes", "5000", "--alone", "--json"]
+    words = [sys.executable, "-c", HEARD, "bench", "sandbox", "--boxes", "5000", "--alone", "--json"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     before = set(sandbox._descendants())
     running = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
