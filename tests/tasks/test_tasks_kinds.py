@@ -263,6 +263,12 @@ def test_bugs_that_a_model_writes(tmp_path: Path, chat: ChatFormat) -> None:
     assert fates(store) == {"sound  ()"}
 
 
+def test_a_model_that_writes_no_code_is_named_as_the_cause(tmp_path: Path, chat: ChatFormat) -> None:
+    writer = ModelWriter(FakeModel(lambda call: [*chat.encode("I cannot"), chat.stop_ids[0]]), chat)
+    with pytest.raises(AssertionError, match="the model wrote no other body of any function"):
+        make(tmp_path, writer=writer, per_function=1)
+
+
 @pytest.mark.parametrize(
     ("answer", "body"),
     [

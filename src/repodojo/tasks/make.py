@@ -108,11 +108,20 @@ class Maker:
         if options.combine > 1:
             await self._combine(origin, base)
         if not self.made.tasks:
-            raise SourceError(
-                f"no task could be made of {self.layout.name}: its tests catch none of the bugs tried",
-                way_out="raise --max-lines or --limit, or name a package with more doctests or tests",
-            )
+            raise self._nothing()
         return self.made
+
+    def _nothing(self) -> SourceError:
+        """Why there is no task at all."""
+        if self.options.writer is not None and not self.made.funnel["mutants made"]:
+            cause, way_out = (
+                "the model wrote no other body of any function",
+                "raise --per-function, or name a model that writes code",
+            )
+        else:
+            cause = "its tests catch none of the bugs tried"
+            way_out = "raise --max-lines or --limit, or name a package with more doctests or tests"
+        return SourceError(f"no task could be made of {self.layout.name}: {cause}", way_out=way_out)
 
     def _functions(self) -> list[FunctionInfo]:
         sources = {path: read_source(self.layout.root / path) for path in self.layout.modules()}
