@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,61 +44,102 @@ def run(training: Training) -> None:
 
 def _steps(training: Training, span: Span, learner: Learner, first: int) -> None:
     """The steps of one stage."""
-    config, recipe = span.config, recipe_of(span.config)
-    queue = GroupQueue(training.pool, config.rollout.take)
-    memory = Memory(training, span)
-    borders = [f"rl-{other.end:05d}" for other in training.spans if other.name]  # what each stage came to
-    if recipe.kl:
+    stage = _Stage(training, span, learner)
+    if stage.recipe.kl:
         learner.reference = training.policy(_began_with(training))
         if span.yarn is not None:
             learner.reference.stretch(span.yarn)
     for step in range(first, span.end):
+        stage.step(step)
+
+
+@dataclass
+class _Played:
+    """What a step learns from: its episodes, their groups with what is paid for them, and the batch they make."""
+
+    gathered: Gathering
+    groups: int
+    assembled: Assembled
+    seconds: float
+
+
+class _Stage:
+    """One stage of the curriculum: sample, learn, publish, write down, commit."""
+
+    def __init__(self, training: Training, span: Span, learner: Learner) -> None:
+        self.training, self.span, self.learner = training, span, learner
+        self.config, self.recipe = span.config, recipe_of(span.config)
+        self.queue = GroupQueue(training.pool, span.config.rollout.take)
+        self.memory = Memory(training, span)
+
+    def step(self, step: int) -> None:
+        """One step, committed at its end."""
         started = time.monotonic()
-        training.pool.lend(config.rollout.lent_threads)
-        memory.before_step(training)
-        gathered = Gathering(training, queue, step, span, memory.prefixes)
+        played = self._sample(step)
+        metrics, times = self._learn(step, played)
+        self.training.run.add(played.gathered.seen, stage="rl", step=step)
+        times["learn_seconds"] = time.monotonic() - started - played.seconds
+        tokens = sum(len(turn.action_ids) for t in played.gathered.seen for turn in t.turns)
+        times["tokens_per_second"] = tokens / (time.monotonic() - started)
+        self._tell(step, played, metrics, times)
+        self._commit(step, played.gathered)
+
+    def _sample(self, step: int) -> _Played:
+        """Groups of the step, without those that the monitor withholds, as a batch."""
+        started, training = time.monotonic(), self.training
+        training.pool.lend(self.config.rollout.lent_threads)
+        self.memory.before_step(training)
+        gathered = Gathering(training, self.queue, step, self.span, self.memory.prefixes)
         groups = list(gathered.groups())
         refuse_outage(gathered.seen)
         gathered.seen, groups = training.guard.judge(gathered.seen, groups)
         training.pool.lend(0)
-        sampled = time.monotonic()
-        paid = with_outliers(groups, config.reward.outliers, config.run.seed)
-        assembled = assemble(paid, recipe, training.version, partial(turn_values, learner))
-        batch = memory.mixed(assembled.batch, step)
-        gathered.ask_ahead()
+        seconds = time.monotonic() - started
+        paid = with_outliers(groups, self.config.reward.outliers, self.config.run.seed)
+        assembled = assemble(paid, self.recipe, training.version, partial(turn_values, self.learner))
+        return _Played(gathered, len(groups), assembled, seconds)
+
+    def _learn(self, step: int, played: _Played) -> tuple[Mapping[str, float], dict[str, float]]:
+        """One pass over the batch, while workers play ahead, then the new weights go out; metrics and times."""
+        batch = self.memory.mixed(played.assembled.batch, step)
+        played.gathered.ask_ahead()
         cpu = time.process_time()
         metrics: Mapping[str, float] = {}
-        with training.pool.serving() if queue.in_flight() else contextlib.nullcontext():
+        with self.training.pool.serving() if self.queue.in_flight() else contextlib.nullcontext():
             if batch.samples:
-                metrics = learner.rl_step(batch, recipe, _minibatches(config, assembled))
-        learned, learned_cpu = time.monotonic(), time.process_time()
-        training.publish(learner)
-        training.run.add(gathered.seen, stage="rl", step=step)
-        ended = time.monotonic()
-        times = {"rollout_seconds": sampled - started, "learn_seconds": ended - sampled}
-        times |= {"publish_seconds": ended - learned, "learn_cpu_seconds": learned_cpu - cpu}
-        tokens = sum(len(turn.action_ids) for t in gathered.seen for turn in t.turns)
-        times["tokens_per_second"] = tokens / (ended - started)
-        times |= training.workers()
+                metrics = self.learner.rl_step(batch, self.recipe, _minibatches(self.config, played.assembled))
+        learned, times = time.monotonic(), {"learn_cpu_seconds": time.process_time() - cpu}
+        self.training.publish(self.learner)
+        return metrics, {**times, "rollout_seconds": played.seconds, "publish_seconds": time.monotonic() - learned}
+
+    def _tell(self, step: int, played: _Played, metrics: Mapping[str, float], times: Mapping[str, float]) -> None:
+        """Every figure of the step."""
+        training, seen = self.training, played.gathered.seen
         values = {
-            **training.describe(gathered.seen),
-            **training.guard.metrics(gathered.seen),
-            **training.keep_finds(gathered.seen),
+            **training.describe(seen),
+            **training.guard.metrics(seen),
+            **training.keep_finds(seen),
             **metrics,
             **times,
-            **_counts(training, gathered, len(groups)),
-            **memory.after_step(gathered.seen),
+            **training.workers(),
+            **_counts(training, played.gathered, played.groups),
+            **self.memory.after_step(seen),
         }
-        values |= signs(gathered.seen, assembled, metrics, alarm=config.rl.mismatch_alarm)
-        training.log("rl", step, values, details(assembled, recipe))
+        values |= signs(seen, played.assembled, metrics, alarm=self.config.rl.mismatch_alarm)
+        training.log("rl", step, values, details(played.assembled, self.recipe))
         training.watcher.advance(1, f"solved {values['solve_rate']:.1%}")
-        name = f"rl-{step + 1:05d}"
-        training.checkpoint(name, learner, memory.extra())
-        if config.rl.eval_every and (step + 1) % config.rl.eval_every == 0:
+
+    def _commit(self, step: int, gathered: Gathering) -> None:
+        """Keep the weights and the place; a run that is stopped goes on behind this."""
+        training, name = self.training, f"rl-{step + 1:05d}"
+        training.checkpoint(name, self.learner, self.memory.extra())
+        if self.config.rl.eval_every and (step + 1) % self.config.rl.eval_every == 0:
             evaluate(training, step)
         gathered.settle()
         training.commit("rl", step + 1, checkpoint=name)
-        training.run.prune(config.run.keep_checkpoints, spare=("sft", "rft", training.opened_on, *borders))
+        borders = [f"rl-{other.end:05d}" for other in training.spans if other.name]  # what each stage came to
+        spare = ("sft", "rft", training.opened_on, *borders)
+        training.run.prune(self.config.run.keep_checkpoints, spare=spare)
         training.guard.refuse()
 
 
