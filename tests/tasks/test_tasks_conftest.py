@@ -13,6 +13,7 @@ from tiny_package import boxes, quiet
 from repodojo.core.records import Score, Task
 from repodojo.rewards import grade
 from repodojo.rewards.graders.graded import GradedReward
+from repodojo.rewards.plain import forbidden
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.history.make import Options, make
 from repodojo.tasks.store import TaskStore
@@ -113,3 +114,20 @@ def test_a_hook_that_conftest_takes_over_is_not_paid(
     assert score.value == 0.0 and score.parts["forbidden"] == 1 and score.parts["claimed"] == 1
     monkeypatch.setattr(grade, "forges", lambda *_: False)  # the hook works: it is this rule that stops it
     assert graded(store, task, changes).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("added", "found"),
+    [
+        ("def pytest_runtest_makereport(item, call): ...", "pytest_runtest_makereport"),
+        ("from cheat import hook as pytest_runtest_call", "pytest_runtest_call"),
+        ("pytest_runtest_call = print", "pytest_runtest_call"),
+        ("from pluggy import HookimplMarker", "pluggy"),
+        ("mark = m(specname='pytest_runtest_call')", "pytest_runtest_call"),
+        ("def low(request):\n    request.config.pluginmanager.register(Cheat())", "pluginmanager"),
+        ("def low(request):\n    request._pyfuncitem.runtest = print", "_pyfuncitem"),
+    ],
+)
+def test_ways_to_a_hook_are_seen(added: str, found: str) -> None:
+    assert found in forbidden(CODE, f"{CODE}\n\n{added}\n")
+    assert not forbidden(f"{CODE}\n\n{added}\n", f"{CODE}\n\n{added}\n")

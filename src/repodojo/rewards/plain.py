@@ -14,12 +14,12 @@ from repodojo.rewards import plain_js
 
 _MODULES = """
 _pytest atexit boxchild boxrun boxwitness builtins ctypes doctest faulthandler gc importlib inspect marshal
-multiprocessing os pathlib pickle pytest resource runpy signal site subprocess sys sysconfig threading traceback
+multiprocessing os pathlib pickle pluggy pytest resource runpy signal site subprocess sys sysconfig threading traceback
 tracemalloc unittest
 """
 _MEMBERS = """
-__bool__ __builtins__ __class__ __code__ __dict__ __eq__ __globals__ __loader__ __ne__ __subclasses__ _getframe f_back
-f_globals f_locals modules tb_frame
+__bool__ __builtins__ __class__ __code__ __dict__ __eq__ __globals__ __loader__ __ne__ __subclasses__ _getframe
+_pyfuncitem f_back f_globals f_locals modules pluginmanager runtest tb_frame
 """
 MODULES, MEMBERS = frozenset(_MODULES.split()), frozenset(_MEMBERS.split())
 HOOK = "pytest_"
@@ -63,6 +63,8 @@ def _used(source: str) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in MEMBERS:
             yield node.name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(HOOK):
+            yield node.value
         yield from (name for name in _bound(node) if name.startswith(HOOK))
 
 
