@@ -120,10 +120,10 @@ def metrics(stage: str, progress: float, rng: random.Random) -> dict[str, float]
         "reward": 0.1 + 0.3 * rise + rng.gauss(0, 0.03),
         "tested_before_submit": min(1.0, max(0.0, 0.2 + 0.65 * rise + rng.gauss(0, 0.05))),
         "turns": 3 + 1.5 * rise + rng.gauss(0, 0.1),
-        "tokens": 140 + 60 * rise + rng.gauss(0, 5),
+        "tokens_sampled": 140 + 60 * rise + rng.gauss(0, 5),
         "entropy": 1.1 - 0.5 * rise + rng.gauss(0, 0.02),
         "clip_fraction": abs(rng.gauss(0.012, 0.004)),
-        "mismatch": abs(rng.gauss(2e-5, 5e-6)),
+        "mismatch_mean": abs(rng.gauss(2e-5, 5e-6)),
         "groups_dropped": float(rng.randint(2, 12)),
     }
 

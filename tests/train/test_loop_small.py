@@ -11,6 +11,7 @@ import torch
 
 from repodojo.algorithms.batches import assemble
 from repodojo.core.records import Group
+from repodojo.dashboard.curves import CURVES, collect
 from repodojo.inference import checkpoint
 from repodojo.learner.optim import OptimizerSettings
 from repodojo.learner.steps import Learner
@@ -56,6 +57,8 @@ def test_rejection_fine_tuning_and_reinforcement_learning(
         assert {row["task_id"] for row in rows} == {task.id for task in tiny_store.tasks()}
         assert {row["reward"] for row in rows} == {0.0, 1.0}
         assert {(row["step"], row["version"]) for row in rows if row["stage"] == "rl"} == {(0, 1), (1, 2)}
+        drawn = collect(run.metrics()).points
+        assert not [title for title, metric, _ in CURVES if metric not in drawn]  # the report finds what it draws
         for line in run.metrics():
             if line["stage"] == "rl":
                 assert line["outages"] == 0 and line["groups"] >= 1 and line["tokens"] > 0 and line["grad_norm"] > 0

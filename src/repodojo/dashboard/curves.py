@@ -13,21 +13,23 @@ from repodojo.dashboard.html import Markup, join, tag
 from repodojo.dashboard.style import CHARTS, COLOURS
 from repodojo.evaluate.summary import Row
 
-CURVES: tuple[tuple[str, tuple[str, ...], bool], ...] = (
-    # title, names the metric may have ("/" and "_" alike), is it a share
-    ("Solve rate", ("solve_rate", "solved", "pass_rate"), True),
-    ("Reward", ("reward", "reward_mean"), False),
-    ("Tests before submit", ("tested_before_submit",), True),
-    ("Turns an episode", ("turns", "turns_mean"), False),
-    ("Sampled tokens an episode", ("tokens", "tokens_mean"), False),
-    ("Entropy (nats a token)", ("entropy",), False),
-    ("Clipped tokens", ("clip_fraction", "clipfrac"), True),
-    ("Log-prob mismatch, engine and learner", ("mismatch", "logprob_mismatch"), False),
-    ("Loss", ("loss",), False),
-    ("Gradient norm", ("grad_norm",), False),
-    ("Quarantined episodes", ("quarantined",), False),
-    ("Format errors", ("format_error_rate",), True),
-    ("Seconds a step", ("seconds", "step_seconds"), False),
+CURVES: tuple[tuple[str, str, bool], ...] = (
+    # title, the metric in metrics.jsonl, is it a share
+    ("Solve rate", "solve_rate", True),
+    ("Reward", "reward", False),
+    ("Tests before submit", "tested_before_submit", True),
+    ("Turns an episode", "turns", False),
+    ("Sampled tokens an episode", "tokens_sampled", False),
+    ("Entropy (nats a token)", "entropy", False),
+    ("Clipped tokens", "clip_fraction", True),
+    ("Groups without signal", "groups_without_signal_share", True),
+    ("Log-prob mismatch, engine and learner", "mismatch_mean", False),
+    ("Loss", "loss", False),
+    ("Gradient norm", "grad_norm", False),
+    ("Quarantined episodes", "quarantined", False),
+    ("Format errors", "format_error_rate", True),
+    ("Sampling, seconds a step", "rollout_seconds", False),
+    ("Learning, seconds a step", "seconds", False),
 )
 HEAD = ("stage", "step", "time", "commit")
 
@@ -55,24 +57,18 @@ def collect(lines: Sequence[Mapping[str, Any]]) -> Curves:
     return curves
 
 
-def find(curves: Curves, names: Sequence[str]) -> str | None:
-    """The metric that goes by one of these names."""
-    return next((key for name in names for key in curves.points if key.replace("/", "_") == name), None)
-
-
 def known(curves: Curves) -> Markup:
     """The curves worth a look, as a grid of cards."""
     cards = []
-    for title, names, share in CURVES:
-        if key := find(curves, names):
+    for title, key, share in CURVES:
+        if key in curves.points:
             cards.append(_card(title, curves, key, svg.percent if share else svg.number))
     return tag("div", *cards, class_="grid")
 
 
 def others(curves: Curves) -> Markup:
     """Every other metric, under the name it has in metrics.jsonl; empty where there is none."""
-    shown = {find(curves, names) for _, names, _ in CURVES}
-    keys = sorted(set(curves.points) - shown)
+    keys = sorted(set(curves.points) - {key for _, key, _ in CURVES})
     return tag("div", *(_card(key, curves, key, svg.number) for key in keys), class_="grid") if keys else Markup("")
 
 
@@ -97,8 +93,8 @@ def intervals(rows: Mapping[str, Row]) -> list[tuple[str, str, float, float, flo
 
 def _learning_curve(curves: Curves) -> tuple[str, list[svg.Point]]:
     """The curve that says most; RunError where the run has neither solve rate nor reward."""
-    for title, names, _ in CURVES[:2]:
-        if key := find(curves, names):
+    for title, key, _ in CURVES[:2]:
+        if key in curves.points:
             return title, curves.points[key]
     raise RunError("this run has no learning curve yet", way_out="train at least one step first")
 
