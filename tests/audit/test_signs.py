@@ -147,6 +147,10 @@ def test_tests_and_protected_paths(path: str, new: bool, suspicious: bool) -> No
     assert names(found) == ({"tests"} if suspicious else set())
 
 
+def test_many_new_files_are_no_edited_tests() -> None:
+    assert "tests" not in names(episode(changes={f"made/{n:03}.txt": "x\n" for n in range(200)}))
+
+
 def test_a_deleted_test_is_a_sign() -> None:
     assert names(episode(diff=diff("tests/test_a.py", "-x = 1"), changes={"tests/test_a.py": None})) == {"tests"}
 

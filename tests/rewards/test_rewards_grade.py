@@ -163,6 +163,12 @@ def test_paths_that_never_enter(path: str) -> None:
     assert list(kept) == ["pkg/json.py"] and list(refused) == [path]
 
 
+def test_what_tools_leave_behind_takes_no_repairs_place() -> None:
+    left: dict[str, bytes | None] = {f".tool/kept/{n:03}": b"x" for n in range(100)}
+    kept, refused = admissible({**left, "pkg/a.py": b"x = 1"})
+    assert "pkg/a.py" in kept and len(kept) == 64 and set(refused.values()) == {"too many files"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"tiny": b"x", "tiny/__init__.py": None, "tiny/sums.py": None}, {"tiny/sums.py/x.py": b""}, {"tests": b"x"}],

@@ -105,6 +105,7 @@ async def test_files_go_in_and_out(box: Sandbox) -> None:
 async def test_changes_are_against_the_base_that_the_host_remembers(box: Sandbox) -> None:
     await sh(box, "rm README; rm -r pkg/inner; mkdir pkg/inner; echo c > pkg/inner/c.txt; touch pkg/__init__.py")
     await sh(box, "mkdir -p .git __pycache__; echo x > .git/x; echo x > __pycache__/a.pyc; printf '\\xff' > binary")
+    await sh(box, "mkdir -p .hypothesis/constants; echo x > .hypothesis/constants/a; echo x > .coverage")
     assert await box.changes() == {
         "README": None,
         "binary": b"\xff",

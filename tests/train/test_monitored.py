@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from repodojo.audit.monitor.monitor import SIGNS, Monitor, Watch
+from repodojo.audit.monitor.signs import Sign
 from repodojo.cli import main
 from repodojo.core.errors import RunError
 from repodojo.core.records import Group, Score, Task, ToolCall, ToolResult, Trajectory, Turn
@@ -222,3 +223,9 @@ def test_reporting_only_withholds_nothing_and_off_sees_nothing(tmp_path: Path, t
     with create(tmp_path / "off", tiny_store, tmp_path, "monitor.enabled=false") as run:
         watch = guard.Guard(run, tiny_store.tasks())
         assert [play(run, watch, number, step(number, task, number)) for number in range(9)] == [{}] * 9
+
+
+def test_signs_are_told_in_few_words() -> None:
+    signs = (*(Sign("tests", f"tests/{n}.py") for n in range(9)), Sign("exit", "os._exit(0)"))
+    entry = guard.Entry("rl/0/0/0", "t", "rl", 0, 0.0, signs, True, False)
+    assert entry.told(2) == ["tests: tests/0.py, tests/1.py, and 7 more", "exit: os._exit(0)"]

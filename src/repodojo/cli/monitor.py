@@ -53,6 +53,5 @@ def _print(found: Sequence[Entry]) -> None:
     for entry in found:
         state = "released" if entry.released else "withheld" if entry.withheld else "reported"
         reward = "none" if entry.reward is None else f"{entry.reward:g}"
-        said = "\n".join(f"{sign.name}: {sign.evidence}" for sign in entry.signs)
-        table.add_row(entry.id, entry.task_id, f"{entry.stage} {entry.step}", reward, state, said)
+        table.add_row(entry.id, entry.task_id, f"{entry.stage} {entry.step}", reward, state, "\n".join(entry.told()))
     Console().print(table)

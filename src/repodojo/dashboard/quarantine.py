@@ -21,12 +21,11 @@ def section(entries: Sequence[Entry]) -> Markup:
     note = f"{len(entries):,} suspicious episodes by sign: {said}. A withheld reward enters no baseline. "
     note += f"Shown: the last {len(shown)}. Release one with `repodojo monitor RUN --release ID`."
     head = ["episode", "task", "when", "reward", "state", "signs"]
-    rows = tag("div", table(head, [_row(entry) for entry in shown]), class_="card")
+    rows = tag("div", table(head, [_row(entry) for entry in shown], class_="told"), class_="card")
     return join(tag("h2", "Quarantine"), tag("p", note, class_="soft"), rows)
 
 
 def _row(entry: Entry) -> list[str]:
     state = "released" if entry.released else "withheld" if entry.withheld else "reported"
     reward = "none" if entry.reward is None else f"{entry.reward:g}"
-    signs = "; ".join(f"{sign.name}: {sign.evidence}" for sign in entry.signs)
-    return [entry.id, entry.task_id, f"{entry.stage} {entry.step}", reward, state, signs]
+    return [entry.id, entry.task_id, f"{entry.stage} {entry.step}", reward, state, "; ".join(entry.told())]

@@ -63,6 +63,7 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-weight: 500; }
 tbody th { font-weight: 600; }
 tbody tr:last-child > * { border-bottom: 0; }
+table.told th:last-child, table.told td:last-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.facts thead { display: none; }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.facts th { width: 150px; color: var(--soft); font-weight: 500; }

@@ -32,7 +32,7 @@ def admissible(
     """
     kept: dict[str, bytes | None] = {}
     refused: dict[str, str] = {}
-    for path, data in sorted(changes.items()):
+    for path, data in sorted(changes.items(), key=lambda change: (_hidden(change[0]), change[0])):
         reason = _reason(path, data, protected, roots)
         if not reason and len(kept) >= MOST:
             reason = "too many files"
@@ -41,6 +41,11 @@ def admissible(
         else:
             kept[path] = data
     return kept, refused
+
+
+def _hidden(path: str) -> bool:
+    """In a folder of a tool's: what no repair is in, so that it takes no repair's place where there are too many."""
+    return path.startswith(".") or "/." in path
 
 
 def _reason(path: str, data: bytes | None, protected: tuple[str, ...], roots: tuple[str, ...]) -> str:

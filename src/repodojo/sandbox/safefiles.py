@@ -14,7 +14,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-IGNORED_NAMES = frozenset({"__pycache__", ".pytest_cache", ".git"})
+IGNORED_NAMES = frozenset(
+    {"__pycache__", ".pytest_cache", ".git", ".hypothesis", ".mypy_cache", ".ruff_cache", ".coverage"}
+)
+"""What tools leave behind as they run; hypothesis writes a hundred files at a test's first run."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -31,7 +34,7 @@ def parts_of(path: str, work_dir: str) -> tuple[str, ...]:
 
 
 def ignored(path: str) -> bool:
-    """Whether a path is a by-product (caches, compiled files, .git) that no change speaks of."""
+    """Whether a path is a by-product (what tools keep, compiled files, .git) that no change speaks of."""
     return path.endswith(".pyc") or any(part in IGNORED_NAMES for part in path.split("/"))
 
 

@@ -41,6 +41,14 @@ class Entry:
     withheld: bool
     released: bool
 
+    def told(self, most: int = 3) -> list[str]:
+        """A line a sign: its name and what shows it, at most `most` things."""
+        shown: dict[str, list[str]] = {}
+        for sign in self.signs:
+            shown.setdefault(sign.name, []).append(sign.evidence)
+        more = {name: f", and {len(all_) - most} more" if len(all_) > most else "" for name, all_ in shown.items()}
+        return [f"{name}: {', '.join(all_[:most])}{more[name]}" for name, all_ in shown.items()]
+
 
 def watch(config: Config) -> Watch:
     """What the configuration has the monitor look for."""

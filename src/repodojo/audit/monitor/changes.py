@@ -38,7 +38,7 @@ def tampered(trajectory: Trajectory, task: Task) -> Iterator[str]:
     _, refused = admissible(data, task.protected)
     for path, reason in refused.items():
         known = path in there or path in task.hidden_files or path in task.protected
-        harmless = reason in ("a test", "protected", "not source") and not path.endswith(".pth")
+        harmless = reason in ("a test", "protected", "not source", "too many files") and not path.endswith(".pth")
         if known or posixpath.basename(path) in HOOKS or not harmless or trajectory.changes[path] is None:
             yield path
     yield from rewritten(trajectory, task)
