@@ -20,7 +20,6 @@ from repodojo.core.native import compiler
 from repodojo.sandbox import level
 
 _EXTRAS = {
-    "vllm": ("fast generation on GPUs: not used by this version", ""),
     "docker": ("boxes from container images: not used by this version", ""),
     "kubernetes": ("boxes on a cluster: not used by this version", ""),
     "ray": ("work spread over machines: not used by this version", ""),
@@ -91,10 +90,10 @@ def _accelerator() -> Finding:
 
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return Finding("accelerator", True, ", ".join(names))
+        return Finding("accelerator", True, f"{', '.join(names)}: used where model.device says so")
     if torch.backends.mps.is_available():
-        return Finding("accelerator", True, "Apple MPS")
-    return Finding("accelerator", False, "none: the CPU does all", "a CUDA GPU with its build of torch")
+        return Finding("accelerator", False, "Apple MPS: not used by this version")
+    return Finding("accelerator", False, "none: the CPU does all", "a CUDA GPU with its build of torch, or servers")
 
 
 def _compiler() -> Finding:
