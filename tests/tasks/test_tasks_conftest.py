@@ -14,6 +14,7 @@ from repodojo.core.records import Score, Task
 from repodojo.rewards import grade
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rewards.plain import forbidden
+from repodojo.tasks import pytest_options
 from repodojo.tasks.gold import gold_changes
 from repodojo.tasks.history.make import Options, make
 from repodojo.tasks.store import TaskStore
@@ -31,7 +32,19 @@ def low():
     return LOW
 """
 INNER = "import pytest\n\n\n@pytest.fixture\ndef high(low):\n    return low + 3\n"
-TESTS = "from tiny.sums import clamp\n\n\ndef test_high(low, high):\n    assert clamp(9, low, high) == 3\n"
+TESTS = """import pytest
+
+from tiny.sums import clamp
+
+
+def test_high(low, high):
+    assert clamp(9, low, high) == 3
+
+
+@pytest.mark.slow
+def test_for_ever():
+    assert clamp(9, 0, 3) == 3
+"""
 NEW = "\n\ndef test_low(low, high):\n    assert clamp(-1, low, high) == 0\n"
 
 
@@ -39,7 +52,8 @@ NEW = "\n\ndef test_low(low, high):\n    assert clamp(-1, low, high) == 0\n"
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
     root = tmp_path_factory.mktemp("conftest")
     git = Git(root / "tiny")
-    files = {"pyproject.toml": PROJECT, "tiny/__init__.py": "", "tiny/sums.py": CODE, "tiny/shared.py": SHARED}
+    project = PROJECT + "[tool.pytest.ini_options]\naddopts = \"-m 'not slow'\"\n"
+    files = {"pyproject.toml": project, "tiny/__init__.py": "", "tiny/sums.py": CODE, "tiny/shared.py": SHARED}
     files |= {"conftest.py": TOP, "tests/conftest.py": INNER, "tests/test_sums.py": TESTS}
     git.commit("Begin", files)
     fix = {"tiny/sums.py": FIXED, "tests/test_sums.py": TESTS + NEW}
@@ -131,3 +145,30 @@ def test_a_hook_that_conftest_takes_over_is_not_paid(
 def test_ways_to_a_hook_are_seen(added: str, found: str) -> None:
     assert found in forbidden(CODE, f"{CODE}\n\n{added}\n")
     assert not forbidden(f"{CODE}\n\n{added}\n", f"{CODE}\n\n{added}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("pytest.ini", "[pytest]\naddopts = -q -m 'not slow'\n", "-m 'not slow'"),
+        ("setup.cfg", '[tool:pytest]\naddopts = --cov x -m "not (slow or net)" -v\n', "-m 'not (slow or net)'"),
+        ("tox.ini", "[pytest]\naddopts =\n    -ra\n    -m unit\n", "-m unit"),
+        ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"-m 'not stress'\"\n", "-m 'not stress'"),
+        ("pyproject.toml", '[tool.pytest]\naddopts = ["-m", "not stress"]\n', "-m 'not stress'"),
+        ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = '-p no:randomly'\n", None),
+        ("pyproject.toml", "[tool.black]\nline-length = 9\n", None),
+        ("pyproject.toml", "[tool.pytest.ini_options\n", None),
+        ("pytest.ini", "[pytest]\naddopts = -m\n", None),
+        ("pytest.ini", "[pytest]\naddopts = -m 'a; import os'\n", None),
+        ("setup.cfg", "[pytest]\naddopts = -m old\n", None),
+    ],
+)
+def test_what_a_project_never_runs_is_left_out(tmp_path: Path, name: str, text: str, found: str | None) -> None:
+    (tmp_path / name).write_text(text)
+    assert pytest_options.variables(tmp_path) == ({"PYTEST_ADDOPTS": found} if found else {})
+
+
+def test_the_first_file_with_a_section_counts(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -v\n")
+    (tmp_path / "setup.cfg").write_text("[tool:pytest]\naddopts = -m never\n")
+    assert pytest_options.variables(tmp_path) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from repodojo.core.errors import SourceError
@@ -14,6 +14,7 @@ from repodojo.core.records import Grader
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.grade import CONFTEST
 from repodojo.tasks import environment as env
+from repodojo.tasks import pytest_options
 from repodojo.tasks.assemble import PROTECTED
 from repodojo.tasks.discover import functions, pytest_ids
 from repodojo.tasks.languages.base import About, Built
@@ -64,7 +65,7 @@ class Python:
         with self.installing:
             layer = env.put_layer(layout, store, self.locks, date)
         made = env.environment(layout, env.put_tree(layout, store, tests=True), layer.site)
-        return Built(made, layer.date)
+        return Built(replace(made, variables={**made.variables, **pytest_options.variables(root)}), layer.date)
 
     def tests(self, root: Path) -> list[str]:
         """Ids of pytest functions, then of doctests."""
