@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from repodojo.cli.progress import Bars
@@ -29,3 +30,22 @@ def test_the_time_left_is_that_of_the_stage() -> None:
             now[0] = float(seconds)
             tell(stage, done, 10)
         assert bars.progress.tasks[0].time_remaining == 8 * 40
+
+
+def test_a_phase_without_a_total_ends_where_the_next_begins() -> None:
+    said = io.StringIO()
+    with Bars(Console(file=said, force_terminal=False, width=120)) as bars:
+        bars.phase("fetch", 0)
+        bars.phase("validate", 4)
+        bars.advance(4)
+    fetched, validated = said.getvalue().splitlines()[-2:]
+    assert "fetch" in fetched and "1/1 in 0:00:0" in fetched and "left" not in fetched
+    assert "4/4 in 0:00:0" in validated
+
+
+def test_a_phase_that_breaks_off_is_not_shown_as_done() -> None:
+    said = io.StringIO()
+    with pytest.raises(RuntimeError), Bars(Console(file=said, force_terminal=False, width=120)) as bars:
+        bars.phase("fetch", 0)
+        raise RuntimeError
+    assert "0/?" in said.getvalue() and " in " not in said.getvalue()

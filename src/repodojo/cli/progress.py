@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 LOG_EVERY = 60.0  # seconds between lines where nobody watches a terminal
 SPEED_OVER = 600.0  # seconds that time left is told from: some steps take a minute
+
+
+class Times(ProgressColumn):
+    """`0:01:10, 0:00:35 left` while it runs, `in 0:01:45` once it is done."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Nothing before it begins; no time left where nobody knows the total."""
+        took = task.finished_time if task.finished else task.elapsed
+        if took is None:
+            return Text("")
+        text = f"{'in ' if task.finished else ''}{timedelta(seconds=int(took))}"
+        if not task.finished and task.time_remaining is not None:
+            text += f", {timedelta(seconds=int(task.time_remaining))} left"
+        return Text(text, style="progress.elapsed")
 
 
 class Bars:
@@ -32,9 +49,7 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            Times(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
             speed_estimate_period=SPEED_OVER,
@@ -46,11 +61,21 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._over()
         self.progress.stop()
+
+    def _over(self) -> None:
+        """The current bar is done, where only that could tell its total."""
+        task = self.progress.tasks[self.task] if self.task is not None else None
+        if task is not None and task.total is None:
+            done = max(1.0, task.completed)
+            self.progress.update(task.id, total=done, completed=done)
 
     def phase(self, name: str, total: int) -> None:
         """A new bar; without a terminal, a line."""
+        self._over()
         self.task = self.progress.add_task(name, total=total or None, note="")
         self.told = time.monotonic()
         if not self.console.is_terminal:
