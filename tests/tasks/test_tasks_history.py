@@ -258,6 +258,12 @@ def test_the_command_line(
 
     code, out, _ = called(str(history[0]), "--from", "history", "--walk-only", "--json")
     assert code == 0 and json.loads(out)["funnel"] == WALKED
+    with pytest.raises(SystemExit) as stop:
+        main(["tasks", "make", str(history[0]), "--from", "history", "--walk-only", "--json"])
+    assert not stop.value.code and json.loads(capsys.readouterr().out)["funnel"] == WALKED
+    with pytest.raises(SystemExit) as stop:
+        main(["tasks", "make", str(history[0]), "--from", "history"])
+    assert stop.value.code == 2 and "name one with -o" in capsys.readouterr().err
     code, out, _ = called(str(history[0]), "--from", "history", "--walk-only", "--max-files", "1")
     assert code == 0 and "too many files" in out
     code, _, err = called(str(history[0]), "--from", "history", "--kinds", "boolean")

@@ -18,6 +18,7 @@ from repodojo.cli.tasks_makers import MAKERS, chosen, combined_in, written
 from repodojo.cli.tasks_words import AsJson, split_named
 from repodojo.core.codec import to_json
 from repodojo.core.editing import edit_of, expected, is_edit
+from repodojo.core.errors import ConfigError
 from repodojo.core.records import Task
 from repodojo.tasks.edits.excerpt import Bounds
 from repodojo.tasks.edits.make import Options as Edits
@@ -45,7 +46,7 @@ SIZES = Bounds()
 def make(
     context: typer.Context,
     sources: Annotated[list[str], typer.Argument(help="toolz==1.0.0, a folder, an sdist file or a Git URL")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder of the task set")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the set; --walk-only needs none")] = None,
     split: Annotated[str, typer.Option(help="train, dev or held-out; all sources of a call go to one")] = "train",
     limit: Annotated[int, typer.Option(min=0, help="tasks a source gives at most (0: all)")] = 0,
     seed: Annotated[int, typer.Option(help="draws mutants and ids")] = 0,
@@ -103,6 +104,9 @@ def make(
     Example: repodojo tasks make toolz==1.0.0 --renames --min-input 200 --max-input 900 -o my-edits
     """
     maker = chosen(context, maker, edits=edits, renames=renames, features=features)
+    if out is None and not walk_only:
+        raise ConfigError("no folder is given for the task set", way_out="name one with -o")
+    out = out or Path()
     if maker in ("edits", "renames"):
         sizes = (between("input", min_input, max_input), between("output", min_output, max_output))
         bounds = Bounds(*sizes, margin)
