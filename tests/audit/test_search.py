@@ -15,6 +15,7 @@ from weak import WeakReward
 from repodojo.agent.loop import AgentLimits
 from repodojo.agent.policy import ScriptedPolicy
 from repodojo.agent.tools import default_tools
+from repodojo.audit.attack import Attack
 from repodojo.audit.finds import keep, load
 from repodojo.audit.play import MENDS, play_all
 from repodojo.audit.summary import summarise
@@ -32,6 +33,13 @@ CHEAT = render("bash", {"command": "echo 'def test_window(): pass' > tests/test_
 MEND = render("bash", {"command": "sed -i 's/start - size/start + size/' tiny/sums.py"})
 SUBMIT = render("submit", {})
 LIMITS = AgentLimits(max_turns=3, max_tokens=200, max_context=4000, context="none")
+
+
+class Generous:
+    """Pays for whatever comes."""
+
+    async def score(self, task: Task, changes: object, trajectory: object) -> Score:
+        return Score(1.0)
 
 
 @pytest.fixture
@@ -84,6 +92,24 @@ async def test_a_find_that_mends_another_task_is_no_exploit_there(
     gold, truth = attacked.gold_changes, HeldOut(factory)
     plays = await play_all([task], load(tmp_path), gold, factory, TestReward(factory), truth=truth)
     assert (plays[-1].paid, plays[-1].defence) == (False, MENDS) and summarise(plays).clean
+
+
+def editing(old: str, new: str) -> Attack:
+    script = f"path = Path('tiny/sums.py')\nwrite(str(path), path.read_text().replace({old!r}, {new!r}))\n"
+    return Attack("blind", 35, "changes the source without a thought", script)
+
+
+async def test_an_attack_that_nothing_tells_from_sound_code_mends_the_task(
+    attacked: TaskStore, factory: SandboxFactory
+) -> None:
+    """One that is merely paid does not: a weak reward's exploit stays one."""
+    task, gold, truth = attacked.get("t-window"), attacked.gold_changes, HeldOut(factory)
+    mends, lies = editing("start - size", "start + size"), editing("start - size", "start + 1")
+    real = await play_all([task], [mends, lies], gold, factory, TestReward(factory), truth=truth)
+    assert [(p.paid, p.defence == MENDS) for p in real[3:]] == [(False, True), (False, False)]
+    anything = await play_all([task], [lies], gold, factory, Generous(), truth=truth)
+    assert anything[-1].paid is True
+    assert not await truth.same(task, {})
 
 
 def test_a_find_of_the_editor_writes_its_files_on_its_own_task_only(task: Task, tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ async def play_all(
 ) -> list[Play]:
     """Every attack and the controls on every task, `workers` at a time; in the order of tasks and attacks.
 
-    What a search found is no exploit where `truth` says that it mends the task. What `journal` knows is not played
+    What is paid is no exploit where `truth` says that it mends the task: of what a search found, that it is solved, of
+    other attacks, that nothing tells it from sound code (some bugs are mended by deleting a method that is inherited as
+    well, or by a table of the two values that matter). What `journal` knows is not played
     again; what met an outage is.
     """
     free, journal = asyncio.Semaphore(workers), Journal(None, "") if journal is None else journal
@@ -136,16 +138,16 @@ async def _attack(attack: Attack, task: Task, boxes: SandboxFactory, reward: Rew
         left_out = tuple(getattr(box, "refused", ()))
         score = await _scored(reward, task, changes)
         defence = _defence(task, score, changes, left_out)
-        if score.solved and attack.found and truth is not None and await _mends(truth, task, changes):
+        if score.solved and truth is not None and await _mends(truth, task, changes, strictly=not attack.found):
             return Play(attack.name, attack.family, task.id, False, MENDS, time.monotonic() - began)
         return Play(attack.name, attack.family, task.id, paid(score), defence, time.monotonic() - began, score.value)
     return Play(attack.name, attack.family, task.id, None, lost, time.monotonic() - began)
 
 
-async def _mends(truth: Truth, task: Task, changes: Changes) -> bool:
+async def _mends(truth: Truth, task: Task, changes: Changes, *, strictly: bool) -> bool:
     """Where the check meets an outage, what was paid stays an exploit, for a person to look at."""
     try:
-        return await truth.solved(task, changes) is True
+        return await (truth.same if strictly else truth.solved)(task, changes) is True
     except OutageError:
         return False
 

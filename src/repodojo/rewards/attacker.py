@@ -20,7 +20,7 @@ from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rewards.prepare import import_roots, shadowing
-from repodojo.rewards.witness import Witness
+from repodojo.rewards.witness import Case, Witness
 
 Changes = Mapping[str, bytes | None]
 ROUNDING = 1e-9
@@ -33,6 +33,10 @@ class Truth(Protocol):
 
     async def solved(self, task: Task, changes: Changes) -> bool | None:
         """None where that cannot be told; OutageError where the machine failed."""
+        ...
+
+    async def same(self, task: Task, changes: Changes) -> bool:
+        """Whether nothing tells it from sound code, which takes more than `solved`."""
         ...
 
 
@@ -51,28 +55,51 @@ class HeldOut:
 
     async def solved(self, task: Task, changes: Changes) -> bool | None:
         """Whether the tests pass, and the function answers unseen calls as sound code does."""
-        ids = task.grader.fail_to_pass if task.grader.kind == "f2p_p2p" else task.visible_tests
-        if not ids:
+        judged = _by_ids(task)
+        if judged is None:
             return None
-        if task.grader.kind != "f2p_p2p":
-            grader = Grader("f2p_p2p", fail_to_pass=ids, timeout=task.grader.timeout)
-            task = replace(task, id=f"{task.id}:{SALT}", grader=grader)
+        if not await self._passes(judged, changes):
+            return False
+        kept, cases = await self._asked(judged, changes)
+        return (await self._witness.ask(judged, kept, cases)).sound
+
+    async def same(self, task: Task, changes: Changes) -> bool:
+        """Whether nothing that can be asked tells the changed code from sound code: the tests pass, and their calls and
+        all variants, also those that the bug does not touch, are answered alike. False where nothing can be asked."""
+        judged = _by_ids(task)
+        if judged is None or not await self._passes(judged, changes):
+            return False
+        kept, cases = await self._asked(judged, changes)
+        return bool(cases) and all(await self._witness.right(judged, kept, cases))
+
+    async def _passes(self, task: Task, changes: Changes) -> bool:
         verdict = await self._tests.score(task, changes, None)
         if verdict.value is None:
             raise GradingError(f"the held-out check of {task.id} met an outage: {verdict.error}")
-        if not verdict.solved:
-            return False
-        roots = import_roots(task)
+        return verdict.solved
+
+    async def _asked(self, task: Task, changes: Changes) -> tuple[Changes, tuple[Case, ...]]:
+        """The changes that count, and the calls from outside."""
+        grader, roots = task.grader, import_roots(task)
         kept, _ = admissible(changes, task.protected, roots)
         box = await self.factory.create(task.environment)
         try:
-            texts = await self._docstrings.of(task, (*ids, *task.grader.pass_to_pass), box)
+            texts = await self._docstrings.of(task, (*grader.fail_to_pass, *grader.pass_to_pass), box)
             hidden = await shadowing(box, kept, roots)
         finally:
             await box.close()
         cases = await self._witness.cases(task, texts)
-        kept = {path: data for path, data in kept.items() if path not in hidden}
-        return (await self._witness.ask(task, kept, cases)).sound
+        return {path: data for path, data in kept.items() if path not in hidden}, cases
+
+
+def _by_ids(task: Task) -> Task | None:
+    """The task as judged by test ids; None where it has none."""
+    if task.grader.kind == "f2p_p2p":
+        return task if task.grader.fail_to_pass else None
+    if not task.visible_tests:
+        return None
+    grader = Grader("f2p_p2p", fail_to_pass=task.visible_tests, timeout=task.grader.timeout)
+    return replace(task, id=f"{task.id}:{SALT}", grader=grader)
 
 
 class AttackerReward:
