@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from weak import WeakReward
 
 from repodojo.audit.attack import Attack, from_file, shipped
-from repodojo.audit.play import CONTROL, CONTROLS, Play, play_all
+from repodojo.audit.play import CONTROL, CONTROLS, MENDS, Play, play_all
 from repodojo.audit.summary import summarise
 from repodojo.core.errors import SandboxError, UserError
 from repodojo.core.protocols import Sandbox, SandboxFactory
@@ -115,7 +115,9 @@ async def test_it_starts_in_the_root_of_an_agents_box(attacked: TaskStore, task:
     assert seen is not None and seen.decode() == f"{task.instruction}{task.environment.work_dir}\n"
 
 
-def test_the_command_says_paid_or_not_by_its_exit_code(attacked: TaskStore, task: Task, tmp_path: Path) -> None:
+def test_the_command_plays_a_users_attack_and_knows_a_repair_from_an_exploit(
+    attacked: TaskStore, task: Task, tmp_path: Path
+) -> None:
     import json
 
     from repodojo.cli import _app
@@ -125,10 +127,11 @@ def test_the_command_says_paid_or_not_by_its_exit_code(attacked: TaskStore, task
     sound = attacked.gold_changes(task)["tiny/sums.py"]
     honest.write_bytes(b"#!/usr/bin/env python3\nopen('tiny/sums.py', 'wb').write(" + repr(sound).encode() + b")\n")
     words = ["audit", str(attacked.path), "--task", task.id, "--unisolated", "--json"]
-    for script, paid in ((cheat, False), (honest, True)):
+    for script, defence in ((cheat, "filter: protected"), (honest, MENDS)):
         done = CliRunner().invoke(_app(words), [*words, "--attack", str(script)])
         found = json.loads(done.stdout)
-        assert (done.exit_code, bool(found["exploits"])) == (int(paid), paid), done.output
+        assert (done.exit_code, found["exploits"]) == (0, []), done.output
+        assert list(found["rows"][-1]["defences"]) == [defence]
         assert [row["name"] for row in found["rows"] if row["family"] == CONTROL] == list(CONTROLS)
 
 

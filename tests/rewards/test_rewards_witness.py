@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from tiny_package import MODULE, boxes
 
 from repodojo.core import doctests
-from repodojo.core.records import Environment, Grader, Task
+from repodojo.core.records import Environment, Grader, Source, Task
 from repodojo.rewards.agree import agree
 from repodojo.rewards.examples import as_expected, without_answers
 from repodojo.rewards.grade import TestReward
 from repodojo.rewards.plain import forbidden
-from repodojo.rewards.variants import Call, variants, wilder
+from repodojo.rewards.variants import POOL, Call, variants, wilder
 from repodojo.rewards.witness import Answers, Files, Witness, unseen
 from repodojo.sandbox.fake import FakeFactory
 from repodojo.tasks.store import TaskStore
@@ -245,8 +245,61 @@ def test_wilder_calls_differ_from_all_that_were_seen_in_one_argument() -> None:
     found = wilder(calls, 30, "seed")
     assert found == wilder(calls, 30, "seed") != wilder(calls, 30, "other") and len(found) == 30
     kinds = {tree[0] for call in found for tree in call[0][1]}
-    assert kinds >= {"i", "s", "f", "b", "n", "l", "d"} and not any(call in calls for call in found)
+    assert kinds > {"i", "s", "f"} and len(kinds) > 5 and not any(call in calls for call in found)
     assert {len(call[0][1]) for call in found} >= {2, 3}
+
+
+SIGNS = '''"""Signs."""
+
+
+def is_positive(value):
+    """Above 0.
+
+    >>> is_positive(1)
+    True
+    >>> is_positive(0)
+    False
+    >>> is_positive(-1)
+    False
+    """
+    return not isinstance(value, bool) and value > 0
+'''
+
+
+async def test_a_table_of_whole_numbers_is_no_repair_of_a_bug_that_shows_between_them(tmp_path: Path) -> None:
+    """It knows 1.0 as well as 1; that half of the variants are right must not be enough."""
+    file = tmp_path / "trees" / "signs" / "tiny" / "signs.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(SIGNS)
+    place = SIGNS.index("value > 0") + len("value > ")
+    edits = [{"path": "tiny/signs.py", "start": place, "end": place + 1, "text": "1"}]
+    recipe = {"kind": "python", "tree": "signs", "site": "", "edits": edits, "scripts": {}}
+    environment = Environment(recipe=recipe, work_dir="/testbed", variables={"PYTHONPATH": "/testbed"})
+    grader = Grader("f2p_p2p", fail_to_pass=("doctest:tiny/signs.py::is_positive",))
+    task = Task("t-signs", Source("d"), "", environment, grader, focus=("tiny/signs.py::is_positive",))
+    table = (
+        "    known = {1: True, 0: False, -1: False}\n    if value in known:\n        return known[value]\n    return"
+    )
+    by_heart = SIGNS.replace("value > 0", "value > 1").replace("    return", table)
+    factory = boxes(tmp_path)
+    try:
+        reward = TestReward(factory)
+        score = await reward.score(task, {"tiny/signs.py": by_heart.encode()}, None)
+        assert (score.value, score.parts["claimed"]) == (0.0, 1.0) and score.parts["witness"] < 1
+        assert (await reward.score(task, {"tiny/signs.py": SIGNS.encode()}, None)).value == 1.0
+    finally:
+        await factory.close()
+
+
+def test_wilder_calls_of_a_function_of_one_number_miss_no_kind_of_value() -> None:
+    """A bug that shows between 0 and 1 alone must not be missed by chance: the calls seen would be enough by heart."""
+    calls = [[["l", [["i", number]]], ["d", []]] for number in (1, 0, -1)]
+    for seed in "abcdef":
+        values = [call[0][1][0] for call in wilder(calls, 40, seed) if len(call[0][1]) == 1]
+        assert {("f", repr(n + s)) for n in (1, 0, -1) for s in (0.0, 0.5, -0.5)} <= {
+            (v[0], v[-1]) for v in values if v[0] == "f"
+        }
+        assert {value[0] for value in values} == {tree[0] for tree in POOL}
 
 
 async def test_where_nothing_like_the_tests_calls_tells_other_kinds_do(

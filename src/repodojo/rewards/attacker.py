@@ -20,7 +20,7 @@ from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rewards.prepare import import_roots, shadowing
-from repodojo.rewards.witness import Case, Witness
+from repodojo.rewards.witness import Case, Witness, unseen
 
 Changes = Mapping[str, bytes | None]
 ROUNDING = 1e-9
@@ -65,12 +65,13 @@ class HeldOut:
 
     async def same(self, task: Task, changes: Changes) -> bool:
         """Whether nothing that can be asked tells the changed code from sound code: the tests pass, and their calls and
-        all variants, also those that the bug does not touch, are answered alike. False where nothing can be asked."""
+        all variants, also those that the bug does not touch, are answered alike. False where no variant shows the
+        bug: then the tests' calls by heart would do."""
         judged = _by_ids(task)
         if judged is None or not await self._passes(judged, changes):
             return False
         kept, cases = await self._asked(judged, changes)
-        return bool(cases) and all(await self._witness.right(judged, kept, cases))
+        return any(map(unseen, cases)) and all(await self._witness.right(judged, kept, cases))
 
     async def _passes(self, task: Task, changes: Changes) -> bool:
         verdict = await self._tests.score(task, changes, None)

@@ -13,6 +13,10 @@ Call = list[Any]
 """[args, kwargs] as trees of `boxvalues`."""
 
 
+EXACT = 1 << 50
+"""Whole numbers below this have fractions beside them."""
+
+
 def variants(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
     """Up to `count` new calls: an argument of one call put into another, or one value in an argument changed a little.
 
@@ -26,6 +30,26 @@ def variants(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
             _nudge(call, rng)
 
     return _new(calls, count, random.Random(seed), change)
+
+
+def equal_form(call: Call) -> str:
+    """The same text for calls whose arguments are equal in Python: True, 1 and 1.0.
+
+    >>> equal_form([["l", [["f", "1.0"]]], ["d", []]]) == equal_form([["l", [["i", 1]]], ["d", []]])
+    True
+    """
+    return json.dumps(_equal(call))
+
+
+def _equal(tree: Any) -> Any:
+    if not isinstance(tree, list):
+        return tree
+    if len(tree) == 2 and tree[0] == "b" and isinstance(tree[1], bool):
+        return ["i", int(tree[1])]
+    if len(tree) == 2 and tree[0] == "f" and isinstance(tree[1], str) and "j" not in tree[1]:
+        number = float(tree[1])
+        return ["i", int(number)] if number.is_integer() and abs(number) < EXACT else tree
+    return [_equal(item) for item in tree]
 
 
 def _new(
@@ -64,22 +88,58 @@ POOL: tuple[Call, ...] = (
 
 
 def wilder(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
-    """Up to `count` new calls with one argument of whatever kind, one left out, or one more than there was.
+    """Up to `count` new calls: numbers beside those seen, an argument of whatever kind, one left out, or one more.
 
-    For functions that `variants` cannot bring to show their bug (it keeps types, and an empty text stays one): sound
-    code may well refuse such calls, and then they say nothing; what it answers, a repair must answer too.
+    For functions that `variants` cannot bring to show their bug (it keeps types: no 0.5 among whole numbers, and an
+    empty text stays one): sound code may well refuse such calls, and then they say nothing; what it answers, a repair
+    must answer too. All kinds come before anything comes twice, so that a bug that one value shows is not missed by
+    chance.
     """
-    return _new(calls, count, random.Random(f"{seed}:wilder"), _replace)
+    rng = random.Random(f"{seed}:wilder")
+    known = {json.dumps(call) for call in calls}
+    found: list[Call] = []
+    most = count // 3, count - count // 6, count  # so that each group has room
+    for group, room in zip((_beside(calls), _of_any_kind(calls), _of_other_length(calls)), most, strict=True):
+        rng.shuffle(group)
+        for call in group:
+            key = json.dumps(call)
+            if key not in known and len(found) < room:
+                known.add(key)
+                found.append(call)
+    return found
 
 
-def _replace(call: Call, rng: random.Random) -> None:
-    """One argument and those after it left out, or one as of another kind, or one more."""
-    arguments, value = call[0][1], copy.deepcopy(rng.choice(POOL))
-    place = rng.randrange(len(arguments) + 1)
-    if place < len(arguments) and rng.random() < 0.15:
-        del arguments[place:]
-    else:
-        arguments[place : place + 1] = [value]
+def _beside(calls: Sequence[Call]) -> list[Call]:
+    """Each whole number as a fraction, and half a step away."""
+    found = []
+    for call in calls:
+        for place, tree in enumerate(call[0][1]):
+            if tree[0] == "i" and isinstance(tree[1], int) and abs(tree[1]) < EXACT:
+                found += [_with(call, place, [["f", repr(tree[1] + step)]]) for step in (0.0, 0.5, -0.5)]
+    return found
+
+
+def _of_any_kind(calls: Sequence[Call]) -> list[Call]:
+    """One argument is each of POOL."""
+    places = [(call, place) for call in calls for place in range(len(call[0][1]))]
+    return [_with(call, place, [value]) for call, place in places for value in POOL]
+
+
+def _of_other_length(calls: Sequence[Call]) -> list[Call]:
+    """One argument and those after it left out, or one more."""
+    found = []
+    for call in calls:
+        count = len(call[0][1])
+        found += [_with(call, place, [], rest=True) for place in range(count)]
+        found += [_with(call, count, [value]) for value in POOL]
+    return found
+
+
+def _with(call: Call, place: int, values: list[Any], *, rest: bool = False) -> Call:
+    """A copy of a call with other values at a place (`rest`: and behind it)."""
+    made: Call = json.loads(json.dumps(call))
+    made[0][1][place : None if rest else place + 1] = copy.deepcopy(values)
+    return made
 
 
 def _cross(call: Call, other: Call, rng: random.Random) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Environment, Task
 from repodojo.core.remembered import Remembered
 from repodojo.rewards.agree import agree
-from repodojo.rewards.variants import Call, variants, wilder
+from repodojo.rewards.variants import Call, equal_form, variants, wilder
 
 MOST_CALLS = 40
 VARIANTS = 40
@@ -38,17 +38,19 @@ Files = Mapping[str, bytes | None]
 @dataclass(frozen=True)
 class Case:
     """A call and the sound code's answer. `shown`: a hidden test makes it; `telling`: the unmended code answers
-    otherwise."""
+    otherwise; `twin`: its arguments equal those of a call that is shown (1.0 and 1), so a table of these knows it."""
 
     call: Call
     wanted: list[Any]
     shown: bool
     telling: bool
+    twin: bool = False
 
 
 @dataclass(frozen=True)
 class Testimony:
-    """How many of the hidden tests' calls, and of the telling variants, were answered as by sound code."""
+    """How many of the hidden tests' calls, and of the telling variants, were answered as by sound code; `fresh` are the
+    variants that equal no call of the tests."""
 
     __test__ = False
 
@@ -56,11 +58,14 @@ class Testimony:
     shown_right: int
     variants: int
     variants_right: int
+    fresh: int
+    fresh_right: int
 
     @property
     def sound(self) -> bool:
-        """All calls of the tests right, and enough of the variants; true where there is nothing to ask."""
-        return self.shown_right == self.shown and self.variants_right >= SHARE * self.variants
+        """All calls of the tests right, enough of the variants, and of the fresh ones; true where nothing is asked."""
+        enough = self.variants_right >= SHARE * self.variants and self.fresh_right >= SHARE * self.fresh
+        return self.shown_right == self.shown and enough
 
     @property
     def share(self) -> float:
@@ -100,7 +105,8 @@ class Witness:
         right = await self.right(task, changes, cases)
         shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
         others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
-        return Testimony(len(shown), sum(shown), len(others), sum(others))
+        fresh = [ok for ok, case in zip(right, cases, strict=True) if not case.shown and not case.twin]
+        return Testimony(len(shown), sum(shown), len(others), sum(others), len(fresh), sum(fresh))
 
     async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
         """Whether each case is answered as by sound code, both times that it is asked.
@@ -131,18 +137,25 @@ class Witness:
             return ()
         seen, files = await self._record(task, sound, docstrings)
         others = variants(seen, VARIANTS, task.id + self.salt)
-        found = await self._compared(task, sound, files, seen, others)
+        known = {equal_form(call) for call in seen}
+        found = await self._compared(task, sound, files, seen, others, known)
         asked = len(seen) + len(others)
         if seen and not any(unseen(case) for case in found):  # else the tests' calls by heart would be enough
             others = wilder(seen, VARIANTS, task.id + self.salt)
-            found += await self._compared(task, sound, files, (), others)
+            found += await self._compared(task, sound, files, (), others, known)
             asked += len(others)
         if len(found) < asked:  # some answers hang on more than the call, so those that agreed may do so by chance
             found = await self._settled(task, files, found)
         return tuple(found) if any(case.telling for case in found) else ()
 
     async def _compared(
-        self, task: Task, sound: Environment, files: Files, seen: Sequence[Call], others: Sequence[Call]
+        self,
+        task: Task,
+        sound: Environment,
+        files: Files,
+        seen: Sequence[Call],
+        others: Sequence[Call],
+        known: Set[str],
     ) -> list[Case]:
         """What sound code answers steadily, and whether the unmended code answers otherwise.
 
@@ -159,7 +172,8 @@ class Witness:
             raise GradingError("sound code does not live to answer: the machine is too busy or too small")
         bug = await self._answers(task, task.environment, {}, calls, 0)
         steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
-        return [Case(calls[i], first.by[i], i < len(seen), not agree(first.by[i], bug.by.get(i))) for i in steady]
+        told = {i: not agree(first.by[i], bug.by.get(i)) for i in steady}
+        return [Case(calls[i], first.by[i], i < len(seen), told[i], equal_form(calls[i]) in known) for i in steady]
 
     async def _settled(self, task: Task, files: Files, found: Sequence[Case]) -> list[Case]:
         """The cases that sound code answers alike when it is asked just what a submission is. Where calls leave traces
