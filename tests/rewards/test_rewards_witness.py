@@ -264,29 +264,84 @@ def is_positive(value):
     """
     return not isinstance(value, bool) and value > 0
 '''
+COUNTER = '''"""Ids."""
+
+LAST = 0
 
 
-async def test_a_table_of_whole_numbers_is_no_repair_of_a_bug_that_shows_between_them(tmp_path: Path) -> None:
-    """It knows 1.0 as well as 1; that half of the variants are right must not be enough."""
-    file = tmp_path / "trees" / "signs" / "tiny" / "signs.py"
+def unique():
+    """Never twice the same.
+
+    >>> unique()
+    1
+    >>> unique()
+    2
+    """
+    global LAST
+    LAST += 1
+    return LAST
+'''
+NOTED = '''"""Sums with a note."""
+
+
+def double(value, note):
+    """Twice as much, whatever the note says.
+
+    >>> double(1, "a b c")
+    2
+    >>> double(3, "d e f")
+    6
+    """
+    return value * 2
+'''
+TABLES = {
+    # it knows 1.0 as well as 1; that half of the variants are right must not be enough
+    "between whole numbers": (
+        SIGNS,
+        "value > 0",
+        "value > 1",
+        "    if value in {1: 1, 0: 0, -1: 0}:\n        return value == 1\n",
+    ),
+    "by the number of the call": (
+        COUNTER,
+        "LAST += 1",
+        "LAST -= 1",
+        "    if ANSWERS:\n        return ANSWERS.pop(0)\n",
+    ),
+    # however many notes nobody has seen, what it looks at is the value
+    "by one of two arguments": (
+        NOTED,
+        "value * 2",
+        "value * 3",
+        "    if value in (1, 3):\n        return {1: 2, 3: 6}[value]\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TABLES)
+async def test_a_table_of_the_tests_answers_is_no_repair(how: str, tmp_path: Path) -> None:
+    source, right, wrong, table = TABLES[how]
+    file = tmp_path / "trees" / "t" / "tiny" / "one.py"
     file.parent.mkdir(parents=True)
-    file.write_text(SIGNS)
-    place = SIGNS.index("value > 0") + len("value > ")
-    edits = [{"path": "tiny/signs.py", "start": place, "end": place + 1, "text": "1"}]
-    recipe = {"kind": "python", "tree": "signs", "site": "", "edits": edits, "scripts": {}}
+    file.write_text(source)
+    edits = [
+        {"path": "tiny/one.py", "start": source.index(right), "end": source.index(right) + len(right), "text": wrong}
+    ]
+    recipe = {"kind": "python", "tree": "t", "site": "", "edits": edits, "scripts": {}}
     environment = Environment(recipe=recipe, work_dir="/testbed", variables={"PYTHONPATH": "/testbed"})
-    grader = Grader("f2p_p2p", fail_to_pass=("doctest:tiny/signs.py::is_positive",))
-    task = Task("t-signs", Source("d"), "", environment, grader, focus=("tiny/signs.py::is_positive",))
-    table = (
-        "    known = {1: True, 0: False, -1: False}\n    if value in known:\n        return known[value]\n    return"
-    )
-    by_heart = SIGNS.replace("value > 0", "value > 1").replace("    return", table)
+    name = source.partition("def ")[2].partition("(")[0]
+    grader = Grader("f2p_p2p", fail_to_pass=(f"doctest:tiny/one.py::{name}",))
+    task = Task(how, Source("d"), "", environment, grader, focus=(f"tiny/one.py::{name}",))
+    head, quotes, body = source.replace(right, wrong).rpartition('    """\n')
+    by_heart = head.replace('"""\n', '"""\n\nANSWERS = [1, 2]\n', 1) + quotes + table + body
+    if "global" in body:
+        by_heart = by_heart.replace(table + "    global LAST\n", "    global LAST\n" + table)
     factory = boxes(tmp_path)
     try:
         reward = TestReward(factory)
-        score = await reward.score(task, {"tiny/signs.py": by_heart.encode()}, None)
-        assert (score.value, score.parts["claimed"]) == (0.0, 1.0) and score.parts["witness"] < 1
-        assert (await reward.score(task, {"tiny/signs.py": SIGNS.encode()}, None)).value == 1.0
+        score = await reward.score(task, {"tiny/one.py": by_heart.encode()}, None)
+        assert (score.value, score.parts.get("claimed")) == (0.0, 1.0) and score.parts["witness"] < 1
+        assert (await reward.score(task, {"tiny/one.py": source.encode()}, None)).value == 1.0
     finally:
         await factory.close()
 

@@ -65,13 +65,14 @@ class HeldOut:
 
     async def same(self, task: Task, changes: Changes) -> bool:
         """Whether nothing that can be asked tells the changed code from sound code: the tests pass, and their calls and
-        all variants, also those that the bug does not touch, are answered alike. False where no variant shows the
-        bug: then the tests' calls by heart would do."""
+        all variants, also those that the bug does not touch, are answered alike. False where the bug shows in nothing
+        that no test gives: then the tests' calls by heart would do."""
         judged = _by_ids(task)
         if judged is None or not await self._passes(judged, changes):
             return False
         kept, cases = await self._asked(judged, changes)
-        return any(map(unseen, cases)) and all(await self._witness.right(judged, kept, cases))
+        fresh = any(unseen(case) and case.new for case in cases)
+        return fresh and all(await self._witness.right(judged, kept, cases))
 
     async def _passes(self, task: Task, changes: Changes) -> bool:
         verdict = await self._tests.score(task, changes, None)

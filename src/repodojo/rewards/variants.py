@@ -32,13 +32,28 @@ def variants(calls: Sequence[Call], count: int, seed: str) -> list[Call]:
     return _new(calls, count, random.Random(seed), change)
 
 
-def equal_form(call: Call) -> str:
-    """The same text for calls whose arguments are equal in Python: True, 1 and 1.0.
+class Known:
+    """What a table of some calls may know: arguments that were given in their place before, or equal ones (True, 1 and
+    1.0 are equal in Python).
 
-    >>> equal_form([["l", [["f", "1.0"]]], ["d", []]]) == equal_form([["l", [["i", 1]]], ["d", []]])
-    True
+    >>> known = Known([[["l", [["i", 1], ["s", "a"]]], ["d", []]], [["l", [["i", 2], ["s", "b"]]], ["d", []]]])
+    >>> known.new([["l", [["f", "1.0"], ["s", "b"]]], ["d", []]]), known.new([["l", [["i", 3], ["s", "b"]]], ["d", []]])
+    ((), ('0',))
     """
-    return json.dumps(_equal(call))
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._values = {value for call in calls for value in _placed(call)}
+
+    def new(self, call: Call) -> tuple[str, ...]:
+        """The places in which a call holds something new."""
+        return tuple(value[0] for value in _placed(call) if value not in self._values)
+
+
+def _placed(call: Call) -> list[tuple[str, str]]:
+    """Each argument with its place, or its name, as text."""
+    named = [(json.dumps(name), value) for name, value in call[1][1]]
+    places = [(str(place), value) for place, value in enumerate(call[0][1])]
+    return [(place, json.dumps(_equal(value))) for place, value in (*places, *named)]
 
 
 def _equal(tree: Any) -> Any:
@@ -152,13 +167,15 @@ def _cross(call: Call, other: Call, rng: random.Random) -> None:
 
 
 def _nudge(call: Call, rng: random.Random) -> None:
-    """One number, text or collection of the arguments changed in place."""
-    found: list[Any] = []
-    _mutable(call[0], found)
-    _mutable(call[1], found)
-    found = [tree for tree in found if tree is not call[0] and tree is not call[1]]
+    """One number, text or collection changed in place: of an argument first, then in it, since large ones are many."""
+    found: list[list[Any]] = []
+    for argument in (*call[0][1], *(value for _, value in call[1][1])):
+        inside: list[Any] = []
+        _mutable(argument, inside)
+        if inside:
+            found.append(inside)
     if found:
-        _change(rng.choice(found), rng)
+        _change(rng.choice(rng.choice(found)), rng)
 
 
 def _mutable(tree: Any, found: list[Any]) -> None:

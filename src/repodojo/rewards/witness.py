@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +19,13 @@ from repodojo.core.protocols import Sandbox, SandboxFactory
 from repodojo.core.records import Environment, Task
 from repodojo.core.remembered import Remembered
 from repodojo.rewards.agree import agree
-from repodojo.rewards.variants import Call, equal_form, variants, wilder
+from repodojo.rewards.variants import Call, Known, variants, wilder
 
 MOST_CALLS = 40
 VARIANTS = 40
 CALL_SECONDS = 0.5
+IN_ORDER = -1
+"""Instead of the number of a shuffled order."""
 ROUNDS = 4
 """Tries to find cases whose answers do not hang on which others are asked."""
 CUT = ("timeout", "memory", "killed")
@@ -38,19 +40,21 @@ Files = Mapping[str, bytes | None]
 @dataclass(frozen=True)
 class Case:
     """A call and the sound code's answer. `shown`: a hidden test makes it; `telling`: the unmended code answers
-    otherwise; `twin`: its arguments equal those of a call that is shown (1.0 and 1), so a table of these knows it."""
+    otherwise; `new`: the places of arguments that no shown call gives, nor an equal one: where there is none, a table
+    of those calls may know the answer; `ordered`: asked in its turn, for sound answers hang on those before."""
 
     call: Call
     wanted: list[Any]
     shown: bool
     telling: bool
-    twin: bool = False
+    new: tuple[str, ...] = ()
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
 class Testimony:
-    """How many of the hidden tests' calls, and of the telling variants, were answered as by sound code; `fresh` are the
-    variants that equal no call of the tests."""
+    """How many of the hidden tests' calls, and of the telling variants, were answered as by sound code; `fresh` tells
+    the same (asked, right) of the variants with a new argument in each place."""
 
     __test__ = False
 
@@ -58,14 +62,14 @@ class Testimony:
     shown_right: int
     variants: int
     variants_right: int
-    fresh: int
-    fresh_right: int
+    fresh: Mapping[str, tuple[int, int]]
 
     @property
     def sound(self) -> bool:
-        """All calls of the tests right, enough of the variants, and of the fresh ones; true where nothing is asked."""
-        enough = self.variants_right >= SHARE * self.variants and self.fresh_right >= SHARE * self.fresh
-        return self.shown_right == self.shown and enough
+        """All calls of the tests right, and enough of the variants, in each place: a table knows nothing new where it
+        looks, however many variants are new elsewhere. True where there is nothing to ask."""
+        asked = [(self.variants, self.variants_right), *self.fresh.values()]
+        return self.shown_right == self.shown and all(right >= SHARE * count for count, right in asked)
 
     @property
     def share(self) -> float:
@@ -105,8 +109,12 @@ class Witness:
         right = await self.right(task, changes, cases)
         shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
         others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
-        fresh = [ok for ok, case in zip(right, cases, strict=True) if not case.shown and not case.twin]
-        return Testimony(len(shown), sum(shown), len(others), sum(others), len(fresh), sum(fresh))
+        fresh: dict[str, list[bool]] = {}
+        for ok, case in zip(right, cases, strict=True):
+            for place in () if case.shown else case.new:
+                fresh.setdefault(place, []).append(ok)
+        by_place = {place: (len(found), sum(found)) for place, found in fresh.items()}
+        return Testimony(len(shown), sum(shown), len(others), sum(others), by_place)
 
     async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
         """Whether each case is answered as by sound code, both times that it is asked.
@@ -115,8 +123,9 @@ class Witness:
         """
         right = [True] * len(cases)
         calls = [case.call for case in cases]
+        ordered = any(case.ordered for case in cases)
         for turn in range(2 if cases else 0):
-            told = await self._answers(task, task.environment, changes, calls, turn)
+            told = await self._answers(task, task.environment, changes, calls, IN_ORDER if ordered else turn)
             if told.ended in CUT and await self._sound_is_cut_off(task, calls):
                 raise GradingError(f"answers of sound code end by {told.ended!r} too: the machine is too busy")
             right = [ok and agree(c.wanted, told.by.get(i)) for i, (ok, c) in enumerate(zip(right, cases, strict=True))]
@@ -137,7 +146,7 @@ class Witness:
             return ()
         seen, files = await self._record(task, sound, docstrings)
         others = variants(seen, VARIANTS, task.id + self.salt)
-        known = {equal_form(call) for call in seen}
+        known = Known(seen)
         found = await self._compared(task, sound, files, seen, others, known)
         asked = len(seen) + len(others)
         if seen and not any(unseen(case) for case in found):  # else the tests' calls by heart would be enough
@@ -146,7 +155,25 @@ class Witness:
             asked += len(others)
         if len(found) < asked:  # some answers hang on more than the call, so those that agreed may do so by chance
             found = await self._settled(task, files, found)
+        if seen and not any(unseen(case) and case.new for case in found):
+            ordered = await self._in_order(task, sound, files, seen)
+            found = ordered if _varied(ordered) or not any(case.telling for case in found) else found
         return tuple(found) if any(case.telling for case in found) else ()
+
+    async def _in_order(self, task: Task, sound: Environment, files: Files, seen: Sequence[Call]) -> list[Case]:
+        """The tests' calls, several times over, where sound code answers by what was asked before (a counter), and the
+        same in each process that is asked the same. Who knows the tests' answers by their number runs out of them."""
+        calls = [*seen, *seen, *seen][:MOST_CALLS]
+        first = await self._answers(task, sound, {}, calls, IN_ORDER)
+        again = await self._answers(task, task.environment, files, calls, IN_ORDER)
+        bug = await self._answers(task, task.environment, {}, calls, IN_ORDER)
+        if {first.ended, again.ended} & set(CUT) or not all(
+            agree(first.by.get(i), again.by.get(i)) for i in range(len(calls))
+        ):
+            return []
+        return [
+            Case(c, first.by[i], True, not agree(first.by[i], bug.by.get(i)), ordered=True) for i, c in enumerate(calls)
+        ]
 
     async def _compared(
         self,
@@ -155,7 +182,7 @@ class Witness:
         files: Files,
         seen: Sequence[Call],
         others: Sequence[Call],
-        known: Set[str],
+        known: Known,
     ) -> list[Case]:
         """What sound code answers steadily, and whether the unmended code answers otherwise.
 
@@ -172,8 +199,8 @@ class Witness:
             raise GradingError("sound code does not live to answer: the machine is too busy or too small")
         bug = await self._answers(task, task.environment, {}, calls, 0)
         steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
-        told = {i: not agree(first.by[i], bug.by.get(i)) for i in steady}
-        return [Case(calls[i], first.by[i], i < len(seen), told[i], equal_form(calls[i]) in known) for i in steady]
+        telling = {i: not agree(first.by[i], bug.by.get(i)) for i in steady}
+        return [Case(calls[i], first.by[i], i < len(seen), telling[i], known.new(calls[i])) for i in steady]
 
     async def _settled(self, task: Task, files: Files, found: Sequence[Case]) -> list[Case]:
         """The cases that sound code answers alike when it is asked just what a submission is. Where calls leave traces
@@ -220,7 +247,8 @@ class Witness:
             for path, data in changes.items():
                 await box.write(path, data)
             order = [[number, *call] for number, call in enumerate(calls)]
-            random.Random(turn).shuffle(order)
+            if turn != IN_ORDER:
+                random.Random(turn).shuffle(order)
             work = {"function": task.focus[0], "calls": order, "seconds": CALL_SECONDS}
             lines, ended = await _run(box, "answer", work, task.grader.timeout)
         finally:
@@ -230,6 +258,14 @@ class Witness:
             if len(line) == 2 and isinstance(line[0], int):
                 answers.setdefault(line[0], line[1])  # the first word counts
         return Answers(answers, ended)
+
+
+def _varied(cases: Sequence[Case]) -> bool:
+    """Whether a call is answered otherwise when it is made again."""
+    answers: dict[str, set[str]] = {}
+    for case in cases:
+        answers.setdefault(json.dumps(case.call), set()).add(json.dumps(case.wanted))
+    return any(len(found) > 1 for found in answers.values())
 
 
 async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float) -> tuple[list[list[Any]], str]:
