@@ -20,7 +20,7 @@ from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rewards.prepare import import_roots, shadowing
-from repodojo.rewards.witness import Case, Witness, unseen
+from repodojo.rewards.witness import Case, Witness, fresh
 
 Changes = Mapping[str, bytes | None]
 ROUNDING = 1e-9
@@ -71,8 +71,7 @@ class HeldOut:
         if judged is None or not await self._passes(judged, changes):
             return False
         kept, cases = await self._asked(judged, changes)
-        fresh = any(unseen(case) and case.new for case in cases)
-        return fresh and all(await self._witness.right(judged, kept, cases))
+        return any(map(fresh, cases)) and all(await self._witness.right(judged, kept, cases))
 
     async def _passes(self, task: Task, changes: Changes) -> bool:
         verdict = await self._tests.score(task, changes, None)

@@ -16,7 +16,7 @@ from repodojo.rewards.filter import admissible
 from repodojo.rewards.plain import forges
 from repodojo.rewards.prepare import import_roots, shadowing
 from repodojo.rewards.runner import Verdicts, run_ids, shuffled
-from repodojo.rewards.witness import Witness, sound_environment
+from repodojo.rewards.witness import Witness, fresh, sound_environment
 
 ATTEMPTS = 2
 CONFTEST = "--conftest"
@@ -44,9 +44,9 @@ class TestReward:
     failure, where a control run of sound code shows that the machine is not to blame.
 
     `parts`: f2p and p2p, the share of each that passed; witness, the share of answers that were right (absent where
-    nothing could be asked); forbidden, 1 where that is so and the change uses what could forge results; claimed, 1
-    where all tests passed and the outside does not agree (f2p and p2p are 0 then); evidence:NAME, 1 where a run ended
-    so; refused, the number of files that did not count.
+    nothing could be asked); forbidden, 1 where nothing could be, or nothing new, and the change uses what could forge
+    results; claimed, 1 where all tests passed and the outside does not agree (f2p and p2p are 0 then);
+    evidence:NAME, 1 where a run ended so; refused, the number of files that did not count.
 
     >>> reward = TestReward(LocalFactory(Path("tasks")))             # doctest: +SKIP
     >>> (await reward.score(task, gold_changes, None)).value         # doctest: +SKIP
@@ -143,7 +143,9 @@ class TestReward:
         if cases:
             testimony = await self.witness.ask(task, ready.changes, cases)
             parts["witness"] = testimony.share
-            return testimony.sound
+            if not testimony.sound or any(map(fresh, cases)):
+                return testimony.sound
+        # what was asked, if anything, a table of the tests' calls knows too
         parts["forbidden"] = float(any(forges(p, data, ready.base[p].encode()) for p, data in ready.changes.items()))
         return not parts["forbidden"]
 

@@ -91,6 +91,11 @@ def unseen(case: Case) -> bool:
     return not case.shown and case.telling and case.wanted[0] != "raise"
 
 
+def fresh(case: Case) -> bool:
+    """The same of a case that holds something new, which no table of the shown calls knows."""
+    return unseen(case) and bool(case.new)
+
+
 class Witness:
     """Cases of each task, worked out at the first submission that needs them (some tenths of a second), then kept."""
 
@@ -109,11 +114,11 @@ class Witness:
         right = await self.right(task, changes, cases)
         shown = [ok for ok, case in zip(right, cases, strict=True) if case.shown]
         others = [ok for ok, case in zip(right, cases, strict=True) if not case.shown]
-        fresh: dict[str, list[bool]] = {}
+        new: dict[str, list[bool]] = {}
         for ok, case in zip(right, cases, strict=True):
             for place in () if case.shown else case.new:
-                fresh.setdefault(place, []).append(ok)
-        by_place = {place: (len(found), sum(found)) for place, found in fresh.items()}
+                new.setdefault(place, []).append(ok)
+        by_place = {place: (len(found), sum(found)) for place, found in new.items()}
         return Testimony(len(shown), sum(shown), len(others), sum(others), by_place)
 
     async def right(self, task: Task, changes: Mapping[str, bytes | None], cases: Sequence[Case]) -> list[bool]:
@@ -155,25 +160,25 @@ class Witness:
             asked += len(others)
         if len(found) < asked:  # some answers hang on more than the call, so those that agreed may do so by chance
             found = await self._settled(task, files, found)
-        if seen and not any(unseen(case) and case.new for case in found):
-            ordered = await self._in_order(task, sound, files, seen)
-            found = ordered if _varied(ordered) or not any(case.telling for case in found) else found
+        if seen and not any(fresh(case) for case in found):
+            others = [case.call for case in found if unseen(case)]
+            found = await self._in_order(task, sound, files, [*seen, *seen, *seen, *others]) or found
         return tuple(found) if any(case.telling for case in found) else ()
 
-    async def _in_order(self, task: Task, sound: Environment, files: Files, seen: Sequence[Call]) -> list[Case]:
-        """The tests' calls, several times over, where sound code answers by what was asked before (a counter), and the
-        same in each process that is asked the same. Who knows the tests' answers by their number runs out of them."""
-        calls = [*seen, *seen, *seen][:MOST_CALLS]
+    async def _in_order(self, task: Task, sound: Environment, files: Files, calls: Sequence[Call]) -> list[Case]:
+        """Calls that count as the tests' own, each in its turn: where answers hang on those before (a counter), whoever
+        knows the tests' answers by their number runs out of them. [] where sound code is not steady in that either, or
+        the unmended code answers alike."""
+        calls = calls[:MOST_CALLS]
         first = await self._answers(task, sound, {}, calls, IN_ORDER)
         again = await self._answers(task, task.environment, files, calls, IN_ORDER)
         bug = await self._answers(task, task.environment, {}, calls, IN_ORDER)
-        if {first.ended, again.ended} & set(CUT) or not all(
-            agree(first.by.get(i), again.by.get(i)) for i in range(len(calls))
-        ):
+        steady = all(agree(first.by.get(i), again.by.get(i)) for i in range(len(calls)))
+        if not steady or {first.ended, again.ended} & set(CUT):
             return []
-        return [
-            Case(c, first.by[i], True, not agree(first.by[i], bug.by.get(i)), ordered=True) for i, c in enumerate(calls)
-        ]
+        telling = [not agree(first.by[i], bug.by.get(i)) for i in range(len(calls))]
+        cases = [Case(call, first.by[i], True, telling[i], ordered=True) for i, call in enumerate(calls)]
+        return cases if any(telling) else []
 
     async def _compared(
         self,
@@ -258,14 +263,6 @@ class Witness:
             if len(line) == 2 and isinstance(line[0], int):
                 answers.setdefault(line[0], line[1])  # the first word counts
         return Answers(answers, ended)
-
-
-def _varied(cases: Sequence[Case]) -> bool:
-    """Whether a call is answered otherwise when it is made again."""
-    answers: dict[str, set[str]] = {}
-    for case in cases:
-        answers.setdefault(json.dumps(case.call), set()).add(json.dumps(case.wanted))
-    return any(len(found) > 1 for found in answers.values())
 
 
 async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float) -> tuple[list[list[Any]], str]:
