@@ -61,6 +61,21 @@ def test_those_used_longest_ago_are_held_elsewhere_and_come_back(lot: Lot) -> No
         pass
 
 
+def test_a_holder_ends_with_the_last_that_it_holds(lot: Lot) -> None:
+    made = lines(lot, 5)
+    (holder,) = lot.holders
+    for line, _ in made[:3]:
+        assert line.holder is holder and holder._process.poll() is None
+        line.close()
+    assert holder._process.poll() == 0 and not lot.holders
+    more = lines(lot, 1)
+    assert made[3][0].holder is lot.holders[0]
+    for line, theirs in made + more:
+        line.close()
+        theirs.close()
+    assert not lot.holders
+
+
 def test_what_is_in_use_stays(lot: Lot) -> None:
     made = lines(lot, 2)
     with made[0][0].open(), made[1][0].open():

@@ -77,6 +77,7 @@ class Line:
             self.here.close()
         elif self.holder is not None:
             self.holder.drop(self._number)
+            self._lot.dropped(self.holder)
 
 
 class Lot:
@@ -124,6 +125,12 @@ class Lot:
         """A line fewer."""
         self._idle.pop(line, None)
 
+    def dropped(self, holder: Holder) -> None:
+        """End a holder that has nothing to keep any more."""
+        if holder.empty and holder in self.holders:
+            self.holders.remove(holder)
+            holder.close()
+
     def close(self) -> None:
         """End the holders, and with them the boxes whose sockets they have."""
         for holder in self.holders:
@@ -167,7 +174,12 @@ class Holder:
                 start_new_session=True,
             )
         self._control.settimeout(_ANSWER_SECONDS)
-        self.room = int(self._answer()[0])
+        self.room = self._size = int(self._answer()[0])
+
+    @property
+    def empty(self) -> bool:
+        """Whether it keeps nothing."""
+        return self.room == self._size
 
     def keep(self, number: int, end: socket.socket) -> None:
         """Take in a descriptor of the caller's, who then closes his. Not waited for: that made boxes wait in turn."""
