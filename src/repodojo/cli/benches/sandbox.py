@@ -89,7 +89,7 @@ async def _ours(store: Path, count: int, rounds: int, init: Init) -> dict[str, A
         server = 1000 * (time.perf_counter() - began)
         few = [await _timed(first.exec(("true",))) for _ in range(rounds)]
         python = [await _timed(first.exec(("python", "-c", ""))) for _ in range(max(rounds // 5, 2))]
-        before, free, processes = _pss(), _free_kb(), len(_descendants())
+        before, free, processes = _pss(), _free_kb(), _count()
         boxes: list[Sandbox] = []
         create, late = list[float](), time.monotonic() + CREATE_SECONDS
         while len(boxes) < count and time.monotonic() < late:
@@ -160,15 +160,25 @@ async def _destroyed(boxes: Sequence[Sandbox], processes: int) -> float:
 
 
 def gone(processes: int) -> bool:
-    """Wait until no more than that many descendants are left; False where they stay."""
+    """Wait until no more than that many descendants are left, holders of sockets apart; False where they stay."""
     began = time.monotonic()
-    while (left := len(_descendants())) > processes and time.monotonic() - began < GONE_SECONDS:
+    while (left := _count()) > processes and time.monotonic() - began < GONE_SECONDS:
         time.sleep(0.005)
     return left <= processes
 
 
 def _descendants() -> list[int]:
     """Every process that this one started, and those that they started."""
+    children, found, waiting = _children(), list[int](), [os.getpid()]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _children() -> dict[int, list[int]]:
+    """Processes by the one that started them."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():
@@ -177,12 +187,19 @@ def _descendants() -> list[int]:
             except OSError:  # it ended meanwhile
                 continue
             children.setdefault(parent, []).append(int(name))
-    found, waiting = list[int](), [os.getpid()]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += below
-    return found
+    return children
+
+
+def _count() -> int:
+    """Descendants without holders of sockets (`local.lines`): those stay while any box is open."""
+    return len(_descendants()) - sum(_holds(pid) for pid in _children().get(os.getpid(), []))
+
+
+def _holds(pid: int) -> bool:
+    try:
+        return b"repodojo.sandbox.local.lines" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it ended meanwhile
+        return False
 
 
 def _pss() -> float:
