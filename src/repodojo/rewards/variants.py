@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
@@ -61,9 +62,10 @@ def _equal(tree: Any) -> Any:
         return tree
     if len(tree) == 2 and tree[0] == "b" and isinstance(tree[1], bool):
         return ["i", int(tree[1])]
-    if len(tree) == 2 and tree[0] == "f" and isinstance(tree[1], str) and "j" not in tree[1]:
-        number = float(tree[1])
-        return ["i", int(number)] if number.is_integer() and abs(number) < EXACT else tree
+    if len(tree) == 2 and tree[0] == "f" and isinstance(tree[1], str):
+        with contextlib.suppress(ValueError):  # a complex one
+            number = float(tree[1])
+            return ["i", int(number)] if number.is_integer() and abs(number) < EXACT else tree
     return [_equal(item) for item in tree]
 
 
