@@ -172,10 +172,10 @@ class Witness:
         calls = calls[:MOST_CALLS]
         first = await self._answers(task, sound, {}, calls, IN_ORDER)
         again = await self._answers(task, task.environment, files, calls, IN_ORDER)
-        bug = await self._answers(task, task.environment, {}, calls, IN_ORDER)
-        steady = all(agree(first.by.get(i), again.by.get(i)) for i in range(len(calls)))
-        if not steady or {first.ended, again.ended} & set(CUT):
+        _lived(first, again)
+        if not all(agree(first.by.get(i), again.by.get(i)) for i in range(len(calls))):
             return []
+        bug = await self._answers(task, task.environment, {}, calls, IN_ORDER)
         telling = [not agree(first.by[i], bug.by.get(i)) for i in range(len(calls))]
         cases = [Case(call, first.by[i], True, telling[i], ordered=True) for i, call in enumerate(calls)]
         return cases if any(telling) else []
@@ -200,8 +200,7 @@ class Witness:
             calls = list(seen)
             first = await self._answers(task, sound, {}, calls, 0)
         again = await self._answers(task, task.environment, files, calls, 1)
-        if first.ended in CUT or again.ended in CUT:
-            raise GradingError("sound code does not live to answer: the machine is too busy or too small")
+        _lived(first, again)
         bug = await self._answers(task, task.environment, {}, calls, 0)
         steady = [i for i in range(len(calls)) if agree(first.by.get(i), again.by.get(i))]
         telling = {i: not agree(first.by[i], bug.by.get(i)) for i in steady}
@@ -263,6 +262,12 @@ class Witness:
             if len(line) == 2 and isinstance(line[0], int):
                 answers.setdefault(line[0], line[1])  # the first word counts
         return Answers(answers, ended)
+
+
+def _lived(*answers: Answers) -> None:
+    """GradingError where sound code was cut off, which says nothing of the code."""
+    if any(found.ended in CUT for found in answers):
+        raise GradingError("sound code does not live to answer: the machine is too busy or too small")
 
 
 async def _run(box: Sandbox, mode: str, work: Mapping[str, Any], seconds: float) -> tuple[list[list[Any]], str]:
