@@ -14,6 +14,8 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from repodojo.tasks.needs_files import LARGEST
+
 _EXPRESSION = re.compile(r"[\w\s().]+")
 _SECTIONS = (
     ("pytest.ini", "pytest"),
@@ -43,9 +45,10 @@ def _said(root: Path) -> Iterator[Sequence[str]]:
     """The words of `addopts`, of each file that configures pytest."""
     for name, section in _SECTIONS:
         try:
-            text = (root / name).read_text(encoding="utf-8")
-            yield from _of_toml(text) if not section else _of_ini(text, section)
-        except (OSError, ValueError, configparser.Error):  # not there, or nothing that pytest could read either
+            if (root / name).is_file() and (root / name).stat().st_size <= LARGEST:
+                text = (root / name).read_text(encoding="utf-8")
+                yield from _of_toml(text) if not section else _of_ini(text, section)
+        except (OSError, ValueError, TypeError, configparser.Error):  # nothing that pytest could read either
             continue
 
 
