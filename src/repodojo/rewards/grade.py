@@ -15,12 +15,10 @@ from repodojo.rewards.docstrings import Docstrings
 from repodojo.rewards.filter import admissible
 from repodojo.rewards.plain import forges
 from repodojo.rewards.prepare import import_roots, shadowing
-from repodojo.rewards.runner import Verdicts, run_ids, shuffled
+from repodojo.rewards.runner import CONFTEST, Verdicts, run_ids, shuffled
 from repodojo.rewards.witness import Witness, fresh, sound_environment
 
 ATTEMPTS = 2
-CONFTEST = "--conftest"
-"""Of a grader's command: its tests need the repository's conftest files."""
 Changes = Mapping[str, bytes | None]
 
 

@@ -13,6 +13,8 @@ from repodojo.rewards.examples import as_expected, without_answers
 
 PASSED = "passed"
 LATE = "got: no answer after"
+CONFTEST = "--conftest"
+"""Of `boxrun`, and so of a grader's command: its tests need the repository's conftest files."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ async def run_ids(
     """
     wanted = {name: without_answers(texts[name]) for name in ids if name in texts}
     result = await box.exec(
-        ["python", "-m", "boxrun", "--report", "--outputs", "--stdin", *(["--conftest"] if conftest else []), *ids],
+        ["python", "-m", "boxrun", "--report", "--outputs", "--stdin", *([CONFTEST] if conftest else []), *ids],
         stdin=json.dumps({"docstrings": wanted}).encode(),
         seconds=seconds,
         warm=warm,

@@ -9,6 +9,7 @@ from typing import Any
 
 from repodojo.core.errors import SandboxError
 from repodojo.core.protocols import ExecResult, Sandbox
+from repodojo.rewards.runner import CONFTEST
 from repodojo.tasks.mutate import Edit
 
 ID_SECONDS = 1.0
@@ -80,7 +81,7 @@ async def report(
     conftest: with the repository's conftest files.
     """
     flags = ["--report", "--stdin", *(["--trace"] if trace else []), *(["--seconds", f"{each:g}"] if each else [])]
-    flags += ["--conftest"] if conftest else []
+    flags += [CONFTEST] if conftest else []
     texts = {name: docstrings[name] for name in ids if name in docstrings}
     result = await box.exec(
         ["python", "-m", "boxrun", *flags, *ids],

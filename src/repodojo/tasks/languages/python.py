@@ -12,7 +12,7 @@ from repodojo.core.errors import SourceError
 from repodojo.core.protocols import Sandbox
 from repodojo.core.records import Grader
 from repodojo.rewards.filter import admissible
-from repodojo.rewards.grade import CONFTEST
+from repodojo.rewards.runner import CONFTEST
 from repodojo.tasks import environment as env
 from repodojo.tasks import pytest_options
 from repodojo.tasks.assemble import PROTECTED
