@@ -78,9 +78,9 @@ class _Stage:
         played = self._sample(step)
         metrics, times = self._learn(step, played)
         self.training.run.add(played.gathered.seen, stage="rl", step=step)
-        times["learn_seconds"] = time.monotonic() - started - played.seconds
+        took = time.monotonic() - started
         tokens = sum(len(turn.action_ids) for t in played.gathered.seen for turn in t.turns)
-        times["tokens_per_second"] = tokens / (time.monotonic() - started)
+        times |= {"learn_seconds": took - played.seconds, "tokens_per_second": tokens / took}
         self._tell(step, played, metrics, times)
         self._commit(step, played.gathered)
 
