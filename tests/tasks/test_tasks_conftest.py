@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from tiny_history import CODE, FIXED, PROJECT, Git
-from tiny_package import boxes, quiet
+from tiny_runs import graded, of_history, verdicts
 
-from repodojo.core.records import Score, Task
 from repodojo.rewards import grade
-from repodojo.rewards.graders.graded import GradedReward
 from repodojo.rewards.plain import forbidden
 from repodojo.tasks import pytest_options
 from repodojo.tasks.gold import gold_changes
-from repodojo.tasks.history.make import Options, make
+from repodojo.tasks.history.make import Options
 from repodojo.tasks.store import TaskStore
-from repodojo.tasks.validate import validate
 
 SHARED = "LOW = 0\n"
 TOP = """import pytest
@@ -59,27 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[str]]:
     fix = {"tiny/sums.py": FIXED, "tests/test_sums.py": TESTS + NEW}
     git.commit("Keep numbers above the lower bound as well", fix)
 
-    async def all_of_it() -> Counter[str]:
-        factory = boxes(root / "set")
-        try:
-            return await make(
-                str(root / "tiny"), TaskStore(root / "set", create=True), Options(sure=2), factory, {}, quiet
-            )
-        finally:
-            await factory.close()
-
-    return root / "set", asyncio.run(all_of_it())
-
-
-def graded(store: Path, task: Task, changes: dict[str, bytes | None]) -> Score:
-    async def once() -> Score:
-        factory = boxes(store)
-        try:
-            return await GradedReward(factory).score(task, changes, None)
-        finally:
-            await factory.close()
-
-    return asyncio.run(once())
+    return root / "set", of_history(root / "tiny", root / "set", Options(sure=2))
 
 
 def test_tests_that_need_fixtures_make_a_task(made: tuple[Path, Counter[str]]) -> None:
@@ -92,14 +68,7 @@ def test_tests_that_need_fixtures_make_a_task(made: tuple[Path, Counter[str]]) -
 
 
 def test_such_a_set_is_valid(made: tuple[Path, Counter[str]]) -> None:
-    async def check() -> list[str]:
-        factory = boxes(made[0])
-        try:
-            return [v.fate for v in await validate(TaskStore(made[0]), factory)]
-        finally:
-            await factory.close()
-
-    assert asyncio.run(check()) == ["sound"]
+    assert [v.fate for v in verdicts(made[0])] == ["sound"]
 
 
 HOOK = b"""
@@ -158,6 +127,8 @@ def test_ways_to_a_hook_are_seen(added: str, found: str) -> None:
         ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = '-p no:randomly'\n", None),
         ("pyproject.toml", "[tool.black]\nline-length = 9\n", None),
         ("pyproject.toml", "[tool.pytest.ini_options\n", None),
+        ("pyproject.toml", "[tool.pytest]\nini_options = 3\n", None),
+        ("pyproject.toml", "[tool.pytest]\naddopts = 3\n", None),
         ("pytest.ini", "[pytest]\naddopts = -m\n", None),
         ("pytest.ini", "[pytest]\naddopts = -m 'a; import os'\n", None),
         ("setup.cfg", "[pytest]\naddopts = -m old\n", None),

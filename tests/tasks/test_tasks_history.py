@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_history import Git, build
 from tiny_package import boxes, quiet
+from tiny_runs import of_history, verdicts
 
 from repodojo.cli import main
 from repodojo.core.errors import SourceError, TaskError
 from repodojo.core.records import Task
 from repodojo.tasks.checked import FILE, Checked
-from repodojo.tasks.history.make import Options, make, walk
+from repodojo.tasks.history.make import Options, walk
 from repodojo.tasks.history.message import clean, instruction, read_issues
 from repodojo.tasks.history.repository import opened
 from repodojo.tasks.history.settle import Settled, settle
@@ -32,14 +33,7 @@ DEFAULTS = Options(sure=2)
 
 
 def run(source: Path, store: Path, options: Options = DEFAULTS, issues: dict[int, str] | None = None) -> Counter[str]:
-    async def all_of_it() -> Counter[str]:
-        factory = boxes(store)
-        try:
-            return await make(str(source), TaskStore(store, create=True), options, factory, issues or {}, quiet)
-        finally:
-            await factory.close()
-
-    return asyncio.run(all_of_it())
+    return of_history(source, store, options, issues)
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +110,7 @@ def test_a_feature_becomes_a_task_without_what_flickers(
 
 
 def test_the_set_is_valid_as_it_is(made: tuple[Path, Counter[str]]) -> None:
-    async def check() -> list[str]:
-        factory = boxes(made[0])
-        try:
-            return [v.fate for v in await validate(TaskStore(made[0]), factory)]
-        finally:
-            await factory.close()
-
-    assert asyncio.run(check()) == ["sound", "sound"]
+    assert [v.fate for v in verdicts(made[0])] == ["sound", "sound"]
 
 
 def test_a_validation_that_was_stopped_goes_on(made: tuple[Path, Counter[str]]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_package import MODULE, TESTS, boxes, quiet, write
+from tiny_runs import verdicts
 
 from repodojo.cli import main
 from repodojo.core.records import Environment, Gold, Grader, Source, Task
@@ -29,7 +30,6 @@ from repodojo.tasks.make import Options
 from repodojo.tasks.mutate import ALL_KINDS, KINDS, OF_CLASSES, mutants
 from repodojo.tasks.session import Line, make_all
 from repodojo.tasks.store import TaskStore
-from repodojo.tasks.validate import validate
 from repodojo.tasks.written import ModelWriter, rewritten
 
 MODULES = [textwrap, statistics, json.decoder, random]
@@ -159,14 +159,7 @@ def make(folder: Path, **given: Any) -> tuple[TaskStore, Line]:
 
 
 def fates(store: TaskStore) -> set[str]:
-    async def check() -> set[str]:
-        factory = boxes(store.path)
-        try:
-            return {f"{v.fate} {v.reason} {v.leaks}" for v in await validate(store, factory)}
-        finally:
-            await factory.close()
-
-    return asyncio.run(check())
+    return {f"{v.fate} {v.reason} {v.leaks}" for v in verdicts(store.path)}
 
 
 def named(store: TaskStore) -> dict[str, Task]:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from tiny_history import Git
 from tiny_package import boxes, quiet
+from tiny_runs import graded
 
 from repodojo.cli import main
-from repodojo.core.records import Score, Task
-from repodojo.rewards.graders.graded import GradedReward
+from repodojo.core.records import Task
 from repodojo.rewards.plain import forges
 from repodojo.rewards.plain_js import forbidden
 from repodojo.tasks import leaks
@@ -106,17 +106,6 @@ def store(repository: tuple[Path, dict[str, str]], tmp_path_factory: pytest.Temp
 
 def task_of(store: Path, commit: str) -> Task:
     return next(task for task in TaskStore(store).tasks() if task.labels["commit"] == commit)
-
-
-def graded(store: Path, task: Task, changes: Mapping[str, bytes | None]) -> Score:
-    async def score() -> Score:
-        factory = boxes(store)
-        try:
-            return await GradedReward(factory).score(task, changes, None)
-        finally:
-            await factory.close()
-
-    return asyncio.run(score())
 
 
 def test_the_walk_needs_no_node(repository: tuple[Path, dict[str, str]]) -> None:
