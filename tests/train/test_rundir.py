@@ -44,6 +44,22 @@ def test_a_trajectory_comes_back_equal_and_can_be_asked_for(tmp_path: Path) -> N
         assert [r["id"] for r in run.query("reward IS NULL")] == ["b"]
 
 
+def test_a_run_begun_after_another_goes_on_where_that_one_stands_and_leaves_it_alone(tmp_path: Path) -> None:
+    with make(tmp_path / "first") as first:
+        first.add([episode("a")], stage="rft", step=0)
+        first.log("rft", 0, {"loss": 0.5})
+        first.checkpoint("rft", lambda folder: (folder / "weights").write_text("w"))
+        first.commit(RunState(stage="rft-done", version=2), checkpoint="rft")
+        first.add([episode("b")], stage="rl", step=0)  # without a commit
+        with RunDir.create(tmp_path / "second", Config(), after=first) as second:
+            assert second.state == first.state and second.load("a") == episode("a")
+            assert [row["id"] for row in second.query()] == ["a"] and second.metrics() == first.metrics()
+            kept = second.latest_checkpoint()
+            assert kept == tmp_path / "second" / "checkpoints" / "rft" and (kept / "weights").read_text() == "w"
+            second.add([episode("c")], stage="rl", step=0)
+        assert [row["id"] for row in first.query("1 ORDER BY id")] == ["a", "b"]
+
+
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     with make(tmp_path / "run") as run:
         run.add([episode("a")], stage="rl", step=1)

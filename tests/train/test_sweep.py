@@ -48,6 +48,16 @@ def test_every_shipped_sweep_can_be_carried_out() -> None:
         ('reference = "a"\nmeasure = ["stage:x"]\n[variants]\na = []\n', "cannot measure"),
         ('reference = "a"\nsplits = ["test"]\n[variants]\na = []\n', "splits"),
         ('reference = "a"\nsplits = ["dev", "dev"]\n[variants]\na = []\n', "split is named twice"),
+        ('reference = "a"\nshare = "sft"\n[variants]\na = []\n', "no stage follows sft"),
+        ('reference = "a"\nshare = "rft"\n[variants]\na = []\nshared = []\n', "named shared"),
+        (
+            'reference = "a"\nshare = "rft"\n[variants]\na = []\nb = ["agent.max_turns=3"]\n',
+            "b cannot share rft: it has settings of its own in agent",
+        ),
+        (
+            'reference = "a"\nset = ["run.stages=rl"]\nbaselines = ["rft"]\n[variants]\na = []\n',
+            "unknown baselines: rft",
+        ),
         ('reference = "a"\nbaselines = ["nobody"]\n[variants]\na = []\n', "unknown baselines"),
         ('reference = "a"\n[variants]\na = []\n"../b" = []\n', "folder name"),
         ('reference = "a"\n[variants]\na = ["rl.stps=1"]\n', r"variant a: .*rl\.stps"),
@@ -220,6 +230,37 @@ def test_a_run_that_fails_is_reported_and_does_not_stop_the_others(tmp_path: Pat
     sweeping = Sweeping(read(tmp_path / "s.toml"), tmp_path / "out", Watching(), parts=parts)
     assert set(sweeping.play()) == {"a"} and "no more processes" in sweeping.errors["b/seed-0"]
     assert "b/seed-0" in json.loads((tmp_path / "out" / "results.json").read_text())["errors"]
+
+
+@pytest.mark.slow
+def test_a_shared_stage_is_carried_out_once_and_every_run_is_what_it_would_have_been_alone(
+    tmp_path: Path, tiny_store: TaskStore, tiny_model: Path
+) -> None:
+    given = [s for s in SETTINGS if not s.startswith(("rl.steps", "rl.groups", "rl.max_refills"))]
+    given += ["rl.recipe=grpo", "rl.steps=1", "rl.groups_per_step=1", "run.seed=0", "eval.split=train"]
+    given += ["eval.attempts=1", f"tasks.store={tiny_store.path}", f"model.path={tiny_model}"]
+    text = f'reference = "a"\nset = {json.dumps(given)}\nbaselines = ["rft"]\n'
+    variants = '[variants]\na = []\nb = ["rl.learning_rate=1e-3"]\n'
+    (tmp_path / "alone.toml").write_text(text + variants)
+    (tmp_path / "together.toml").write_text(text + 'share = "rft"\n' + variants)
+    alone = Sweeping(read(tmp_path / "alone.toml").narrowed(only=["a"]), tmp_path / "alone", Watching())
+    assert set(alone.play()) == {"rft", "a"}
+    with pytest.raises(Stopped):
+        Sweeping(read(tmp_path / "together.toml"), tmp_path / "together", Watching("a seed-0: rft")).play()
+    watching = Watching()
+    together = Sweeping(read(tmp_path / "together.toml"), tmp_path / "together", watching)
+    assert set(together.play()) == {"rft", "a", "b"} and not together.errors
+    assert not any("rejection" in phase for phase in watching.phases)
+    assert done(tmp_path / "together" / "a" / "seed-0") == done(tmp_path / "alone" / "a" / "seed-0")
+    assert together.training["b"][0]["rollouts"] == alone.training["a"][0]["rollouts"] == 4 + 4
+
+
+def done(path: Path) -> list[Any]:
+    """Every episode of a run and the steps of its metrics."""
+    with RunDir.read(path) as run:
+        rows = run.query("1 ORDER BY stage, step, id")
+        steps = [(line["stage"], line["step"]) for line in run.metrics()]
+        return [steps, [(row["id"], row["reward"], run.load(row["id"]).token_ids()) for row in rows]]
 
 
 @pytest.mark.slow

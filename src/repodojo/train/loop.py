@@ -29,16 +29,21 @@ from repodojo.train.tasksets import Cursor, Find, TaskSets
 from repodojo.train.trackers import open_trackers
 
 
-def train(run: RunDir, watcher: Watcher | None = None) -> Path:
-    """Carry a run to its end, from wherever it stands; returns the folder of the final model."""
+def train(run: RunDir, watcher: Watcher | None = None, *, through: str = "") -> Path:
+    """Carry a run to its end, from wherever it stands; returns the folder of the final model.
+
+    through: the stage with whose end to stop, if not the last; a later call goes on after it
+    """
     from repodojo.train import rft, rl, sft
 
-    if run.state.done:
+    if run.state.done or (through and run.state.stage == f"{through}-done"):
         return run.latest_checkpoint() or setup.model_path(run.config)
     stages = {"sft": sft.run, "rft": rft.run, "rl": rl.run}
     with Training(run, watcher or Silent()) as training:
         for name in training.stages_left():
             stages[name](training)
+            if name == through:
+                return training.model
         training.commit("done", 0, done=True)
     try:
         rollouts.record(run)

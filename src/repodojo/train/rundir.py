@@ -66,8 +66,13 @@ class RunDir:
     # ------------------------------------------------------------ opening
 
     @classmethod
-    def create(cls, path: Path, config: Config, provenance: Mapping[str, Any] | None = None) -> RunDir:
-        """A new run at `path`, which must be missing or empty. Built beside it and renamed, so never half made."""
+    def create(
+        cls, path: Path, config: Config, provenance: Mapping[str, Any] | None = None, *, after: RunDir | None = None
+    ) -> RunDir:
+        """A new run at `path`, which must be missing or empty. Built beside it and renamed, so never half made.
+
+        after: a run whose state, episodes, metrics and last checkpoint are copied: the new one goes on where it stands
+        """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             held = "already holds a run" if is_run(path) else "is not empty and is no run"
             way_out = f"--resume {path}, or another folder" if is_run(path) else "name another folder"
@@ -78,6 +83,8 @@ class RunDir:
             (fresh / "config.toml").write_text(dump(_anchored(config)), encoding="utf-8")
             (fresh / "provenance.json").write_text(json.dumps(dict(provenance or {}), indent=2), encoding="utf-8")
             (fresh / "state.json").write_text(json.dumps(asdict(RunState())), encoding="utf-8")
+            if after:
+                after._copy(fresh)
             TrajectoryStore(fresh / "trajectories.db", write=True).close()
             os.replace(fresh, path)
         except OSError as error:
@@ -198,6 +205,16 @@ class RunDir:
 
     def _checkpoints(self) -> list[Path]:
         return [p for p in (self.path / "checkpoints").glob("[!.]*") if p.is_dir()]
+
+    def _copy(self, folder: Path) -> None:
+        """What this run did up to its last commit."""
+        (folder / "state.json").write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+        (folder / "metrics.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in self.metrics()), encoding="utf-8"
+        )
+        self.trajectories.copy(folder / "trajectories.db")
+        if latest := self.latest_checkpoint():
+            shutil.copytree(latest, folder / "checkpoints" / latest.name)
 
     def _forget_unfinished(self) -> None:
         """Back to the last commit. Stopped half-way, it can be done again."""

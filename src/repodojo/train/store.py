@@ -77,6 +77,14 @@ class TrajectoryStore:
         """Forget rows that wait for a later commit than this one."""
         self._write("DELETE FROM trajectories WHERE pending > ?", [(commit,)])
 
+    def copy(self, path: Path) -> None:
+        """All of it into a new file; RunError on a full disk."""
+        try:
+            with self._guard:
+                self._reader.execute("VACUUM INTO ?", (str(path),))
+        except sqlite3.Error as error:
+            raise RunError(f"{path}: {error}", way_out="free some disk") from None
+
     def query(self, where: str = "1", params: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The columns of matching rows: `query("task_id = ? ORDER BY reward DESC LIMIT 5", [id])`."""
         try:

@@ -5,8 +5,9 @@ config = "quickstart"            # the packaged demo's settings, or a TOML file 
 seeds = [0, 1, 2]
 reference = "grpo_pp"            # what every other variant is compared with
 set = ["rl.steps=12"]            # for all variants
+share = "rft"                    # stages up to this one: once a seed, for all variants
 measure = ["final"]              # also "sft", "rft", and "stage:NAME" for the last step of a stage
-baselines = ["base", "tested-search"]  # "unchanged" is the reference of code edits
+baselines = ["base", "tested-search"]  # also "sft" and "rft"; "unchanged" is the reference of code edits
 splits = ["held-out"]            # measured on; left out: eval.split
 metrics = ["clip_fraction"]      # means over the steps of RL
 curves = ["submit_rate"]         # step by step
@@ -23,7 +24,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict, ValidationError
 
@@ -37,6 +38,10 @@ from repodojo.train.sections import Section
 Texts = Annotated[tuple[str, ...], Strict(False)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 BASE = "base"
+SHARED = "shared"
+BEFORE_RL = ("sft", "rft")
+LATER = {"rl", "recipe", "replay", "eval", "stages"}
+"""Sections that no stage before RL reads: where stages are shared, variants may differ in these."""
 
 
 class Sweep(Section):
@@ -47,6 +52,7 @@ class Sweep(Section):
     seeds: Annotated[tuple[int, ...], Strict(False)] = Field((0,), min_length=1)
     reference: str
     set: Texts = ()
+    share: Literal["", "sft", "rft"] = ""
     measure: Texts = Field(("final",), min_length=1)
     baselines: Texts = ()
     splits: Annotated[tuple[Split, ...], Strict(False)] = ()
@@ -99,22 +105,34 @@ def read(path: Path) -> Sweep:
 
 
 def _check(sweep: Sweep, path: Path) -> None:
-    known = {BASE, *REFERENCES, UNCHANGED}
     _refuse(path, sweep.reference not in sweep.variants, f"reference '{sweep.reference}' is no variant", "name one")
     _refuse(path, len(set(sweep.seeds)) < len(sweep.seeds), "a seed is named twice", "name each once")
     _refuse(path, len(set(sweep.splits)) < len(sweep.splits), "a split is named twice", "name each once")
     named = all(NAME.fullmatch(name) for name in sweep.variants)
     _refuse(path, not named, "a variant's name is no folder name", "use letters, digits, . _ + and -")
+    config = sweep.configuration(sweep.reference, sweep.seeds[0])
+    before_rl = set(BEFORE_RL).intersection(config.run.stages)
+    known = {BASE, *REFERENCES, UNCHANGED, *before_rl}
     strange = ", ".join(sorted(set(sweep.baselines) - known))
     _refuse(path, bool(strange), f"unknown baselines: {strange}", f"known: {', '.join(sorted(known))}")
-    config = sweep.configuration(sweep.reference, sweep.seeds[0])
-    measured = {
-        "final",
-        *(f"stage:{stage.name}" for stage in config.stages),
-        *{"sft", "rft"}.intersection(config.run.stages),
-    }
+    measured = {"final", *(f"stage:{stage.name}" for stage in config.stages), *before_rl}
     strange = ", ".join(sorted(set(sweep.measure) - measured))
     _refuse(path, bool(strange), f"cannot measure {strange}", f"known: {', '.join(sorted(measured))}")
+    _check_shared(sweep, path, config)
+
+
+def _check_shared(sweep: Sweep, path: Path, config: Config) -> None:
+    """Shared stages must be there, and the same in every variant."""
+    if not sweep.share:
+        return
+    _refuse(path, SHARED in sweep.variants, f"a variant is named {SHARED}, as the folder of shared stages", "rename it")
+    _refuse(path, sweep.share not in config.run.stages[:-1], f"no stage follows {sweep.share}", "leave share out")
+    wanted = config.model_dump(exclude=LATER)
+    for name in sweep.variants:
+        found = sweep.configuration(name, sweep.seeds[0]).model_dump(exclude=LATER)
+        others = ", ".join(section for section in wanted if found[section] != wanted[section])
+        cause = f"variant {name} cannot share {sweep.share}: it has settings of its own in {others}"
+        _refuse(path, bool(others), cause, "leave share out")
 
 
 def _refuse(path: Path, wrong: bool, cause: str, way_out: str) -> None:

@@ -21,7 +21,7 @@ from repodojo.train.events import Watcher
 from repodojo.train.loop import train
 from repodojo.train.rundir import RunDir, is_run
 from repodojo.train.stages import spans
-from repodojo.train.sweep import BASE, Sweep
+from repodojo.train.sweep import BASE, BEFORE_RL, SHARED, Sweep
 
 RESULTS = "results.json"
 Curves = dict[str, dict[int, float]]
@@ -52,12 +52,12 @@ class Parts:
     """Who does the work of a sweep: the real ones, or fakes.
 
     check: refuses a configuration before anything begins;  find: the tasks to measure on;  train: carries a run to its
-    end;  play: episodes of a model on tasks;  row: their line of the table
+    end, or `through` a stage;  play: episodes of a model on tasks;  row: their line of the table
     """
 
     check: Callable[[Config], None] = setup.check
     find: Callable[[Config], list[Task]] = _found
-    train: Callable[[RunDir, Watcher], Path] = train
+    train: Callable[..., Path] = train
     play: Callable[[Config, Path, Sequence[Task], str, str, Watcher], list[Trajectory]] = _played
     row: Callable[[str, Sequence[Trajectory], Sequence[Task], Path, int], Row] = measure.row
 
@@ -99,6 +99,7 @@ class Sweeping:
         for (variant, seed), config in configs.items():
             name = f"{variant}/seed-{seed}"
             try:
+                self._begin(self.folder / name, config)
                 with self._opened(self.folder / name, config) as run:
                     self._one(run, variant, seed)
             except ConfigError:
@@ -109,11 +110,24 @@ class Sweeping:
             rows = self._table()  # a sweep may take days: what is there can be read
         return rows
 
+    def _begin(self, path: Path, config: Config) -> None:
+        """Where stages are shared: the run of this name after them, which are carried out if they were not yet."""
+        if is_run(path) or not self.sweep.share:
+            return
+        seed = config.run.seed
+        settings = self.sweep.configuration(self.sweep.reference, seed, self.more)
+        with self._opened(self.folder / SHARED / f"seed-{seed}", settings) as shared:
+            self.parts.train(shared, self.watcher, through=self.sweep.share)
+            RunDir.create(path, config, self._provenance(), after=shared).close()
+
+    def _provenance(self) -> dict[str, Any]:
+        return {"command": self.command, "machine": described()}
+
     def _opened(self, path: Path, config: Config) -> RunDir:
         """The run of this name, new or begun; ConfigError where it was begun with other settings."""
         if not is_run(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return RunDir.create(path, config, {"command": self.command, "machine": described()})
+            return RunDir.create(path, config, self._provenance())
         run = RunDir.resume(path)
         if _settings(run.config) != _settings(config):
             run.close()
@@ -127,20 +141,22 @@ class Sweeping:
         splits = self.sweep.splits or (run.config.eval.split,)
         sets = {split: self.parts.find(_measured_on(run.config, split)) for split in splits}
         self.tasks.update((task.id, task) for chosen in sets.values() for task in chosen)
-        if variant == self.sweep.reference:
-            for name in self.sweep.baselines:
-                policy = MODEL if name == BASE else name
-                for split, chosen in sets.items():
-                    self._measure(run, name, split, setup.model_path(run.config), policy, chosen)
-        final = self.parts.train(run, self.watcher)
-        folders = {"final": final, **{name: run.path / "checkpoints" / name for name in ("sft", "rft")}}
+        beside = self.sweep.baselines if variant == self.sweep.reference else ()
+        for name in (name for name in beside if name not in BEFORE_RL):
+            policy = MODEL if name == BASE else name
+            for split, chosen in sets.items():
+                self._measure(run, name, split, setup.model_path(run.config), policy, chosen)
+        folders = {"final": self.parts.train(run, self.watcher)}
+        folders |= {name: run.path / "checkpoints" / name for name in BEFORE_RL}
         folders |= {
             f"stage:{s.name}": run.path / "checkpoints" / f"rl-{s.end:05d}" for s in spans(run.config) if s.name
         }
-        for what in self.sweep.measure:
-            name = variant if len(self.sweep.measure) == 1 else f"{variant}: {what}"
+        alone = len(self.sweep.measure) == 1
+        rows = {name: folders[name] for name in beside if name in BEFORE_RL}
+        rows |= {variant if alone else f"{variant}: {what}": folders[what] for what in self.sweep.measure}
+        for name, model in rows.items():
             for split, chosen in sets.items():
-                self._measure(run, name, split, folders[what], MODEL, chosen)
+                self._measure(run, name, split, model, MODEL, chosen)
         self.training.setdefault(variant, []).append(_figures(run, self.sweep.metrics))
         self.curves.setdefault(variant, []).append(_by_step(run, self.sweep.curves))
 
