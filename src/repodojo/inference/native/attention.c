@@ -39,7 +39,8 @@ typedef struct {
     int64_t keys;         /* address of the slot: [layers, 2 x kv_heads, capacity, DIM], key heads first */
     int64_t layer, head;  /* floats from one layer, and one head, to the next */
     int64_t from, to;     /* keys read; `from` is a multiple of TILE */
-    int64_t grows;        /* 1: each token reads one key more than the one before, the last of them its own, not there yet */
+    int64_t grows;        /* each token reads one key more than the one before, the last of them its own, not there yet;
+                             2: it is one token, and nobody else reads this run */
 } Pass;
 
 typedef struct {
@@ -103,6 +104,35 @@ static void transpose(const float *keys, int64_t count, float *out) { /* [count,
         }
 }
 
+INLINE quad folded(vec x) {
+    quad part[WIDTH / 4], sum;
+    memcpy(part, &x, sizeof x);
+    sum = part[0];
+    for (int i = 1; i < WIDTH / 4; i++) sum += part[i];
+    return sum;
+}
+
+INLINE void dots(const int rows, const float *const *query, const float *keys, int64_t count, float *const *scores,
+                 const float *ahead) {
+    /* Scores of one or two rows with `count` keys (rounded up to 4): for so few, turning the keys costs more than this.
+       What is read next is fetched meanwhile, since reading is what one row's keys and values cost. */
+    for (int64_t t = 0; t < count; t += 4, keys += 4 * DIM, ahead += 4 * DIM) {
+        for (int i = 0; i < 4 * DIM; i += 16) __builtin_prefetch(ahead + i);
+        vec sum[2][4];
+        for (int r = 0; r < rows; r++)
+            for (int j = 0; j < 4; j++) sum[r][j] = (vec){0};
+        for (int d = 0; d < DIM; d += WIDTH)
+            for (int j = 0; j < 4; j++)
+                for (int r = 0; r < rows; r++) sum[r][j] += load(keys + j * DIM + d) * load(query[r] + d);
+        for (int r = 0; r < rows; r++) {
+            quad a = folded(sum[r][0]), b = folded(sum[r][1]), c = folded(sum[r][2]), e = folded(sum[r][3]);
+            quad ab = PICK(a, b, 0, 4, 1, 5) + PICK(a, b, 2, 6, 3, 7);
+            quad ce = PICK(c, e, 0, 4, 1, 5) + PICK(c, e, 2, 6, 3, 7);
+            store4(scores[r] + t, PICK(ab, ce, 0, 1, 4, 5) + PICK(ab, ce, 2, 3, 6, 7));
+        }
+    }
+}
+
 INLINE float weigh(float *scores, int64_t keys, int64_t padded, float scale, float *max, float *sum) {
     /* Scores to weights, relative to the largest score so far; returns what earlier weights are to be multiplied by. */
     for (int64_t t = keys < 0 ? 0 : keys; t < padded; t++) scores[t] = -INFINITY;
@@ -123,13 +153,18 @@ INLINE float weigh(float *scores, int64_t keys, int64_t padded, float scale, flo
     return keep;
 }
 
-INLINE void tile(const int rows, const int wide, const Block *b, const float *turned, const float *values, int64_t most,
-                 int64_t padded, float scale) {
-    /* One tile for up to ROWS rows; `most` keys for the row that reads the most of it. */
+INLINE void tile(const int rows, const int wide, const int turned, const Block *b, const float *keys,
+                 const float *values, int64_t most, int64_t padded, float scale) {
+    /* One tile for up to ROWS rows; `most` keys for the row that reads the most of it; `turned`: keys are transposed. */
     float scores[ROWS][TILE], keep[ROWS], *at[ROWS];
-    for (int64_t t = 0; t < padded; t += wide * WIDTH) {
+    for (int r = 0; r < rows; r++) at[r] = scores[r];
+    for (int r = 0; !turned && r < rows; r += 2) {
+        if (r + 1 < rows) dots(2, b->query + r, keys, most, at + r, values);
+        else dots(1, b->query + r, keys, most, at + r, values);
+    }
+    for (int64_t t = 0; turned && t < padded; t += wide * WIDTH) {
         for (int r = 0; r < rows; r++) at[r] = scores[r] + t;
-        product(rows, wide, b->query, turned + t, TILE, DIM, at, 0);
+        product(rows, wide, b->query, keys + t, TILE, DIM, at, 0);
     }
     for (int r = 0; r < rows; r++) keep[r] = weigh(scores[r], b->keys[r], padded, scale, b->max[r], b->sum[r]);
     for (int r = 0; r < rows; r++) at[r] = scores[r];
@@ -140,16 +175,16 @@ INLINE void tile(const int rows, const int wide, const Block *b, const float *tu
     }
 }
 
-static void tile_of(int rows, const Block *b, const float *turned, const float *values, int64_t most, int64_t padded,
-                    float scale) {
+INLINE void tile_of(const int turned, int rows, const Block *b, const float *keys, const float *values, int64_t most,
+                    int64_t padded, float scale) {
     enum { many = FITTING < MOST ? FITTING : MOST };
     switch (rows) {
-    case 1: tile(1, FITTING, b, turned, values, most, padded, scale); break;
-    case 2: tile(2, FITTING, b, turned, values, most, padded, scale); break;
-    case 3: tile(3, many, b, turned, values, most, padded, scale); break;
-    case 4: tile(4, many, b, turned, values, most, padded, scale); break;
-    case 5: tile(5, many, b, turned, values, most, padded, scale); break;
-    default: tile(6, many, b, turned, values, most, padded, scale);
+    case 1: tile(1, FITTING, turned, b, keys, values, most, padded, scale); break;
+    case 2: tile(2, FITTING, turned, b, keys, values, most, padded, scale); break;
+    case 3: tile(3, many, turned, b, keys, values, most, padded, scale); break;
+    case 4: tile(4, many, turned, b, keys, values, most, padded, scale); break;
+    case 5: tile(5, many, turned, b, keys, values, most, padded, scale); break;
+    default: tile(6, many, turned, b, keys, values, most, padded, scale);
     }
 }
 
@@ -167,10 +202,11 @@ static void run(const Call *c, const Pass *p, int64_t h, float scale) {
         memcpy(values + (p->to - 1 + i) * DIM, c->v + (p->first + i) * c->v_step + h * DIM, DIM * 4);
     }
     int64_t rows = p->count * c->group, heads = c->kv_heads * c->group, end = p->to + (p->grows ? p->count - 1 : 0);
+    int turn = p->grows != 2 || rows > ROWS;
     float turned[DIM * TILE] __attribute__((aligned(64)));
     for (int64_t t = p->from; t < end; t += TILE) {
         int64_t there = end - t < TILE ? end - t : TILE;
-        transpose(keys + t * DIM, (there + 3) / 4 * 4, turned);
+        if (turn) transpose(keys + t * DIM, (there + 3) / 4 * 4, turned);
         for (int64_t r = 0; r < rows; r += ROWS) {
             Block b = {0};
             int n = rows - r < ROWS ? (int)(rows - r) : ROWS;
@@ -183,7 +219,10 @@ static void run(const Call *c, const Pass *p, int64_t h, float scale) {
                 b.keys[i] = p->to + (p->grows ? token - p->first : 0) - t;
             }
             int64_t most = b.keys[n - 1] < TILE ? b.keys[n - 1] : TILE, step = FITTING * WIDTH;
-            if (most > 0) tile_of(n, &b, turned, values + t * DIM, most, (most + step - 1) / step * step, scale);
+            int64_t padded = (most + step - 1) / step * step;
+            if (most <= 0) continue;
+            if (turn) tile_of(1, n, &b, turned, values + t * DIM, most, padded, scale);
+            else tile_of(0, n, &b, keys + t * DIM, values + t * DIM, most, padded, scale);
         }
     }
 }
