@@ -24,9 +24,10 @@ from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.decoder import attend_lengths
+from repodojo.inference.devices import has_bfloat16
 from repodojo.train import splits
 from repodojo.train.events import Silent
-from repodojo.train.pretrain import corpus, dataset, finish, gate, loop, sources
+from repodojo.train.pretrain import corpus, dataset, finish, gate, sources
 from repodojo.train.pretrain import run as running
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import LIMITS
@@ -265,8 +266,8 @@ def test_what_cannot_be_used_is_said(packages: Path, tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_asked_of_the_hardware() -> None:
-    assert loop.has_bfloat16(torch.device("meta")) is False
-    assert loop.has_bfloat16(torch.device("cpu")) in (True, False)
+    assert has_bfloat16(torch.device("meta")) is False
+    assert has_bfloat16(torch.device("cpu")) in (True, False)
 
 
 def test_gate_only_measures_and_fails_with_exit_code_1(

@@ -29,7 +29,8 @@ SHIPPED = sorted(p for p in SWEEPS.glob("*.toml") if not p.stem.endswith("-run")
 
 
 def test_every_shipped_sweep_can_be_carried_out() -> None:
-    assert [p.stem for p in SHIPPED] == ["edits", "grpo-pp", "length-penalty", "mini-swe-agent", "outliers", "overlong", "stages"]
+    names = ["edits", "grpo-pp", "length-penalty", "mini-swe-agent", "outliers", "overlong", "stages"]
+    assert [p.stem for p in SHIPPED] == names
     for file in SHIPPED:
         sweep = read(file)
         made: list[Config] = [sweep.configuration(name, 1, ["tasks.store=x"]) for name in sweep.variants]

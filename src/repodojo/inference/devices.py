@@ -28,3 +28,13 @@ def device_of(name: str, place: int = 0) -> torch.device:
     if name == "cpu" or not there:
         return torch.device("cpu")
     return torch.device("cuda", place % torch.cuda.device_count())
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is a type of the hardware; where it is emulated, float32 is faster and more exact."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(check is not None and check() for check in checks)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from repodojo.core.errors import ConfigError
+from repodojo.learner.muon import Muon
 from repodojo.learner.policy import Policy
 
 
@@ -66,7 +67,7 @@ def build(decoder: Policy, settings: OptimizerSettings) -> list[torch.optim.Opti
     ]
     if settings.kind == "muon":
         optimizers.append(
-            torch.optim.Muon(
+            Muon(
                 blocks,
                 settings.muon_learning_rate,
                 weight_decay=settings.muon_weight_decay,

@@ -33,6 +33,7 @@ from repodojo.core.errors import SourceError
 from repodojo.core.records import Turn
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.decoder import Decoder
+from repodojo.inference.devices import has_bfloat16
 from repodojo.inference.engine import Engine
 from repodojo.train.pretrain import loop
 from repodojo.train.pretrain.copying import Edits, Words
@@ -188,7 +189,7 @@ def train(
     reads = Objective(decoder, schedule.batch_tokens, device)
     chosen = batches(transcripts, tokens=schedule.batch_tokens, seed=seed)
     groups = list(shuffled(lessons, tokens=schedule.batch_tokens, seed=seed))
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=loop.has_bfloat16(device))
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
     for step, group in enumerate(groups):
         for optimizer, rate in zip(optimizers, (schedule.muon_rate, schedule.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * schedule.factor(step, len(groups))

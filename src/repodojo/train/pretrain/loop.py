@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from repodojo.inference.decoder import Decoder
+from repodojo.inference.devices import has_bfloat16
+from repodojo.learner.muon import Muon
 from repodojo.train.pretrain import resume
 from repodojo.train.pretrain.dataset import Transcripts, batches
 from repodojo.train.pretrain.objective import Objective
@@ -131,17 +133,9 @@ def _order(
             yield from ((source, batch) for batch in islice(chosen, first, last))
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is a type of the hardware; where it is emulated, float32 is faster and more exact."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device.type == "cpu" and any(check is not None and check() for check in checks)
-
-
 def make_optimizers(decoder: Decoder, schedule: Schedule) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     hidden, other = _split(decoder)
-    muon = torch.optim.Muon(hidden, lr=schedule.muon_rate, momentum=0.95, weight_decay=0.01)
+    muon = Muon(hidden, lr=schedule.muon_rate, momentum=0.95, weight_decay=0.01)
     return muon, torch.optim.AdamW(other, lr=schedule.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
 
 
