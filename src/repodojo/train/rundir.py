@@ -82,7 +82,9 @@ class RunDir:
             (fresh / "checkpoints").mkdir(parents=True)
             (fresh / "config.toml").write_text(dump(_anchored(config)), encoding="utf-8")
             (fresh / "provenance.json").write_text(json.dumps(dict(provenance or {}), indent=2), encoding="utf-8")
-            (fresh / "state.json").write_text(json.dumps(asdict(RunState())), encoding="utf-8")
+            (fresh / "state.json").write_text(
+                json.dumps(asdict(after.state if after else RunState())), encoding="utf-8"
+            )
             if after:
                 after._copy(fresh)
             TrajectoryStore(fresh / "trajectories.db", write=True).close()
@@ -207,11 +209,9 @@ class RunDir:
         return [p for p in (self.path / "checkpoints").glob("[!.]*") if p.is_dir()]
 
     def _copy(self, folder: Path) -> None:
-        """What this run did up to its last commit."""
-        (folder / "state.json").write_text(json.dumps(asdict(self.state)), encoding="utf-8")
-        (folder / "metrics.jsonl").write_text(
-            "".join(json.dumps(line) + "\n" for line in self.metrics()), encoding="utf-8"
-        )
+        """What this run did; whoever resumes the copy forgets what no commit followed."""
+        if (metrics := self.path / "metrics.jsonl").exists():
+            shutil.copyfile(metrics, folder / metrics.name)
         self.trajectories.copy(folder / "trajectories.db")
         if latest := self.latest_checkpoint():
             shutil.copytree(latest, folder / "checkpoints" / latest.name)

@@ -74,11 +74,8 @@ class _Ours:
     """A round of ours: every prompt on an engine whose memory is there and whose keys and values are void."""
 
     def __init__(self, decoder: Decoder, prompts: torch.Tensor, new: int) -> None:
-        self._weights, self._prompts, self._params = (
-            decoder.state_dict(),
-            prompts.tolist(),
-            SamplingParams(max_tokens=new),
-        )
+        self._weights, self._prompts = decoder.state_dict(), prompts.tolist()
+        self._params = SamplingParams(max_tokens=new)
         self._engine = Engine(decoder, max_context=prompts.shape[1] + new, max_rows=len(prompts))
 
     def __call__(self) -> None:

@@ -169,7 +169,11 @@ def gone(processes: int) -> bool:
 
 def _descendants() -> list[int]:
     """Every process that this one started, and those that they started."""
-    children, found, waiting = _children(), list[int](), [os.getpid()]
+    return _below(_children())
+
+
+def _below(children: dict[int, list[int]]) -> list[int]:
+    found, waiting = list[int](), [os.getpid()]
     while waiting:
         below = children.get(waiting.pop(), [])
         found += below
@@ -192,7 +196,8 @@ def _children() -> dict[int, list[int]]:
 
 def _count() -> int:
     """Descendants without holders of sockets (`local.lines`): those stay while any box is open."""
-    return len(_descendants()) - sum(_holds(pid) for pid in _children().get(os.getpid(), []))
+    children = _children()
+    return len(_below(children)) - sum(_holds(pid) for pid in children.get(os.getpid(), []))
 
 
 def _holds(pid: int) -> bool:
