@@ -152,7 +152,7 @@ async def lessons(mini: Path, store: TaskStore, chat: ChatFormat) -> list[Sample
 def pupil(mini: Path, store: TaskStore, tokenizer: Any, folder: Path) -> Path:
     """A tiny model that has these lessons by heart, each ending as often as the other."""
     own = copy.deepcopy(tokenizer)
-    own.add_tokens(stages._added([*Prompts.load(configuration(mini)).fixed(), *explorer.HEADS, FENCE, END]))
+    own.add_tokens(stages.added([*Prompts.load(configuration(mini)).fixed(), *explorer.HEADS, FENCE, END]))
     tokenizers.save(own, folder / "tokenizer")
     samples = asyncio.run(lessons(mini, store, ChatFormat(own)))
     torch.manual_seed(0)

@@ -17,13 +17,16 @@ from repodojo.cli import main
 from repodojo.core.errors import ConfigError
 from repodojo.gateway.asks import Ask, Message
 from repodojo.gateway.session import Session, Terms
+from repodojo.inference import checkpoint
 from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.fake import FakeModel
 from repodojo.train.events import Silent
 from repodojo.train.minibase import episodes, explorer, stages
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, Prompts, action
+from repodojo.train.pretrain import tokenizer as words
 from repodojo.train.pretrain.corpus import Function
+from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.loop import Schedule
 from repodojo.train.pretrain.settings import Machine, Settings
 from repodojo.train.setup import base_path
@@ -137,7 +140,7 @@ def test_the_command_says_what_is_wrong_before_it_begins(tmp_path: Path, capsys:
 
 def test_every_piece_that_repeats_is_one_token(functions: list[Function], prompts: Prompts, tokenizer: Any) -> None:
     own = copy.deepcopy(tokenizer)
-    own.add_tokens(stages._added([*prompts.fixed(), *explorer.HEADS, FENCE, END]))
+    own.add_tokens(stages.added([*prompts.fixed(), *explorer.HEADS, FENCE, END]))
     chat = ChatFormat(own)
     assert len(chat.encode(action(SUBMIT))) == 1
     made, _ = given(functions, prompts, 0)
@@ -146,12 +149,32 @@ def test_every_piece_that_repeats_is_one_token(functions: list[Function], prompt
     assert chat.decode(fewer).replace("<|im_start|>", "").count(made.opening[0]["content"]) == 1
 
 
-def test_a_run_from_functions_to_a_base(tmp_path: Path, sources: Path, prompts: Prompts) -> None:
+@pytest.fixture
+def earlier(tmp_path: Path, tokenizer: Any) -> Path:
+    """A base that speaks the built-in agent's format, as small as they come."""
+    size = len(tokenizer)
+    small = Architecture("qwen3", size, 64, 96, 2, 2, 1, 16, max_positions=2048, rope_theta=1e6)
+    words.save(tokenizer, tmp_path / "words")
+    checkpoint.save(initialise(small, 0), tmp_path / "earlier", tokenizer=tmp_path / "words")
+    return tmp_path / "earlier"
+
+
+def test_the_label_of_a_line_is_one_token_and_begins_as_what_it_was(tmp_path: Path, earlier: Path) -> None:
+    given = Settings(("none",), start=earlier)
+    made = stages.Stages(given, Prompts("", FENCE, ""), Silent(), [], tmp_path / "work", earlier)
+    chat, before = ChatFormat.load(made.words()), ChatFormat.load(earlier)
+    listed, asked = chat.encode("231s|    if a:"), chat.encode(f"{FENCE}sed '231s|")
+    assert chat.decode(listed[1:2]) == "31s|" and listed[:2] == asked[1:]
+    table = made.begun(made.words()).model.embed_tokens.weight
+    old = checkpoint.load(earlier).model.embed_tokens.weight
+    assert torch.equal(table[listed[1]], old[before.encode("31\t")[0]])
+
+
+def test_a_run_from_functions_to_a_base(tmp_path: Path, sources: Path, prompts: Prompts, earlier: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    small = Architecture("qwen3", 512, 64, 96, 2, 2, 1, 16, max_positions=2048, rope_theta=1e6)
     schedule = Schedule(8192, batch_tokens=4096)
-    settings = Settings((str(sources),), schedule, 24, excluded=(), architecture=small, held=0.1, episodes=3)
+    settings = Settings((str(sources),), schedule, 24, excluded=(), held=0.1, episodes=3, start=earlier)
     made = stages.make(settings, prompts, tmp_path / "base", tmp_path / "work", Machine(torch.device("cpu")), Silent())
     torch.set_num_threads(threads)
     assert made.functions == 24 and made.tokens == 8192 and made.figures.submits.of == 3

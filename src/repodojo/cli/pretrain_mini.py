@@ -15,6 +15,7 @@ from repodojo.core.machine import cores
 def pretrain_mini(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the base to make.")],
     prompts: Annotated[Path, typer.Option(help="default.yaml of the installed mini-swe-agent.")],
+    start: Annotated[Path | None, typer.Option(help="Base to go on from (default: the one that ships).")] = None,
     tokens: Annotated[float, typer.Option(help="Tokens to train on.")] = 8e6,
     packages: Annotated[Path | None, typer.Option(help="List of packages or folders, one a line.")] = None,
     functions: Annotated[int, typer.Option(min=0, help="Functions read at most (0: as many as tokens need).")] = 0,
@@ -25,7 +26,8 @@ def pretrain_mini(
     decay_now: Annotated[bool, typer.Option("--decay-now", help="Cut the run short: begin its decay here.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Make a small base that speaks mini-swe-agent's format: its prompts, and one shell block an answer.
+    """Make a small base that speaks mini-swe-agent's format (its prompts, one shell block an answer) of one that
+    speaks the built-in agent's.
 
     It reads functions of published packages within transcripts of a random explorer, as `repodojo pretrain` does:
     no bug, no teacher, no package that figures are measured on. Stopped at any moment, the same command goes on.
@@ -48,6 +50,7 @@ def pretrain_mini(
         functions=functions,
         seed=seed,
         episodes=episodes,
+        start=start,
     )
     sources.refuse_measured(settings.requirements)
     kept = work or out.absolute().with_name(f"{out.absolute().name}.work")

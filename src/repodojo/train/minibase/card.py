@@ -11,14 +11,14 @@ from repodojo.train.pretrain.sources import Package
 
 TEXT = """# A small base that speaks mini-swe-agent's format
 
-Made by Repodojo {version} from nothing:
+Made by Repodojo {version} from {origin}:
 
-    repodojo pretrain-mini --tokens {tokens} --functions {functions} --seed {seed}
+    repodojo pretrain-mini{start} --tokens {tokens} --functions {functions} --seed {seed}
 
-It read {read:,} functions of published Python packages within transcripts of a random explorer, in the prompts and the
-shell blocks of mini-swe-agent's text format. No bug was put into them, test runs answered at random, and nothing says
-which edit is a good one: that is for reinforcement learning to teach. Packages of the dev and held-out splits were left
-out. It is no general language model, and of little use outside the episodes it was made for.
+Beyond what that read, it read {read:,} functions of published Python packages within transcripts of a random explorer,
+in the prompts and the shell blocks of mini-swe-agent's text format. No bug was put into them, test runs answered at
+random, and nothing says which edit is a good one: that is for reinforcement learning to teach. Packages of the dev and
+held-out splits were left out. It is no general language model, and of little use outside the episodes it was made for.
 
 | its own episodes at temperature 1, on functions it never read | 95% interval (Wilson) |
 |---|---|
@@ -42,6 +42,8 @@ def text(settings: Settings, packages: Sequence[Package], read: int, figures: Se
     ]
     return TEXT.format(
         version=__version__,
+        origin="an earlier base, whose card says how that was made" if settings.start else "the base that ships",
+        start=" --start EARLIER" if settings.start else "",
         tokens=settings.schedule.tokens,
         functions=settings.functions,
         seed=settings.seed,

@@ -1,8 +1,8 @@
 """The random explorer in shell commands: it lists the definition, then tries edits of it, each from the sound copy.
 
 A try is one command: `sed` writes the edited copy over the file, and the visible tests run. So every try begins at the
-same file, and the line that the edit replaces stands in the listing letter for letter, its number and the `s|` of the
-command included: what a small model has to do is to go on copying, and to change one token.
+same file. The line's number stands in the listing as the command writes it, `s|` included, and what gives way is as
+short as in the built-in agent's edits: a small model has to look a line up, copy a piece of it, and write another.
 Nothing here knows what was broken, as with the explorer of the built-in agent, whose edits these are.
 """
 
@@ -24,6 +24,8 @@ SHOW = (
 )
 HEADS = (f"{FENCE}cp ", f"{FENCE}sed '", action(SUBMIT), SHOW, f"('{END}", f"|' {COPY} > ", f" && repro{END}")
 """Fixed parts of the commands, one token each."""
+LABELS = (*(f"{number}s|" for number in range(10)), *(f"{number:02}s|" for number in range(100)))
+"""The end of a line's number as a listing and a command have it, one token each: what is copied is looked up by it."""
 
 _NUMBERED = re.compile(r"^(\d+)s\|(.*)$", re.MULTILINE)
 _GREEN = re.compile(r"<returncode>0</returncode>")
@@ -31,7 +33,7 @@ _GREEN = re.compile(r"<returncode>0</returncode>")
 
 @dataclass(frozen=True)
 class Substitution:
-    """`old` at the start of a line gives way to `new`."""
+    """The first `old` of a line gives way to `new`."""
 
     line: int
     old: str
@@ -56,9 +58,8 @@ class Shown:
     """A numbered listing, and what can be tried on the definition that it begins with."""
 
     def __init__(self, text: str) -> None:
-        found = [(int(number), line) for number, line in _NUMBERED.findall(text)]
-        self.numbers = [number for number, _ in _within(found)]
-        self.listing = Listing("\n".join(line for _, line in _within(found)))
+        found = _within([(int(number), line) for number, line in _NUMBERED.findall(text)])
+        self.listing = Listing("\n".join(line for _, line in found), [number for number, _ in found])
 
     def draw(self, rng: random.Random, tries: int = 20) -> Substitution | None:
         """A random edit: a family, then one of its candidates; None where the listing offers none."""
@@ -70,14 +71,24 @@ class Shown:
         return None
 
     def substitution(self, candidate: Candidate) -> Substitution | None:
-        """The line up to the change, and the same with it; None where a command cannot hold it."""
+        """The piece that changes, as the editor would be told it; the line from its start on where sed would take that
+        for an earlier one; None where a command cannot hold it."""
         row, line = self.listing.pieces[candidate.line], self.listing.lines[candidate.line]
-        start, end = row[candidate.first].start, row[candidate.last - 1].end
-        old, new = line[:end], line[:start] + candidate.text
-        if not candidate.first:  # the blanks before the first piece are the line's indentation
-            new = line[: len(line) - len(line.lstrip())] + candidate.text.lstrip()
+        end = row[candidate.last - 1].end
+        # blanks before the first piece are the line's indentation
+        start = row[candidate.first].start if candidate.first else len(line) - len(line.lstrip())
+        text = candidate.text if candidate.first else candidate.text.lstrip()
+        old, new = line[:end], line[:start] + text
+        edit = self.listing.edit(candidate)
+        if edit is not None and _by_sed(edit.old, edit.new, line) == new + line[end:]:
+            old, new = edit.old, edit.new
         usable = writable(old) and writable(new) and old != new
-        return Substitution(self.numbers[candidate.line], old, new) if usable else None
+        return Substitution(self.listing.numbers[candidate.line], old, new) if usable else None
+
+
+def _by_sed(old: str, new: str, line: str) -> str:
+    """The line with its first `old` replaced, whose points stand for any letter."""
+    return re.sub(".".join(map(re.escape, old.split("."))), lambda _: new, line, count=1)
 
 
 def _within(found: list[tuple[int, str]]) -> list[tuple[int, str]]:

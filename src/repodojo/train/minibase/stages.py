@@ -1,16 +1,19 @@
 """From functions to a base that speaks mini-swe-agent's format: words, transcripts, training, gate.
 
-Each stage keeps what it made in the work folder, as `repodojo pretrain` does, whose sources, loss and training these
-are; a command that was killed goes on from there.
+It goes on from a base that speaks the built-in agent's format: that has learnt to copy and to edit, and only the form
+is new. Each stage keeps what it made in the work folder, as `repodojo pretrain` does, whose sources, loss and training
+these are; a command that was killed goes on from there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from repodojo.core.errors import ConfigError, SourceError
 from repodojo.core.protocols import SamplingParams
 from repodojo.inference import checkpoint
 from repodojo.inference.chat import ChatFormat
+from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
 from repodojo.train.events import Watcher
 from repodojo.train.files import Lock
@@ -28,8 +32,9 @@ from repodojo.train.pretrain import loop, run, tokenizer
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import OPENING, Transcripts
 from repodojo.train.pretrain.gate import Share
-from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.settings import Machine, Settings, key
+from repodojo.train.pretrain.transplant import transplant
+from repodojo.train.setup import base_path
 
 TURNS, CONTEXT, ANSWER = 8, 1024, 96  # of an episode: answers, tokens in all, tokens an answer
 TOKENS_AN_EPISODE = 500
@@ -68,7 +73,12 @@ class Made:
 
 
 def make(settings: Settings, prompts: Prompts, out: Path, work: Path, machine: Machine, watcher: Watcher) -> Made:
-    """Make a base in the folder `out`, with its card. UserErrors say what to change."""
+    """Make a base in the folder `out`, with its card, from `settings.start` (None: the base that ships).
+
+    UserErrors say what to change.
+    """
+    start = settings.start or base_path()
+    checkpoint.architecture(start)  # refuse what is no model before anything is fetched
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
         raise ConfigError(f"{out} holds something else than a model", way_out="name a new folder")
     work.mkdir(parents=True, exist_ok=True)
@@ -76,7 +86,7 @@ def make(settings: Settings, prompts: Prompts, out: Path, work: Path, machine: M
     try:
         packages, _, read = run.gather(settings, work, watcher)
         count = settings.functions or -(-settings.schedule.tokens // TOKENS_AN_EPISODE)
-        stages = _Stages(settings, prompts, watcher, read.train[:count], work)
+        stages = Stages(settings, prompts, watcher, read.train[:count], work, start)
         words = stages.words()
         data = stages.transcripts(words)
         steps = stages.train(data, words, out, machine)
@@ -89,36 +99,32 @@ def make(settings: Settings, prompts: Prompts, out: Path, work: Path, machine: M
 
 
 @dataclass(frozen=True)
-class _Stages:
+class Stages:
+    """The stages of one base; `functions` are those that it reads."""
+
     settings: Settings
     prompts: Prompts
     watcher: Watcher
     functions: Sequence[Function]
     work: Path
+    start: Path
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        parts = [asdict(self.prompts), list(explorer.HEADS), [asdict(f) for f in self.functions]]
-        return self.work / key("mini", self.settings.seed, self.settings.architecture.vocabulary, *parts)
+        digest = hashlib.sha256((self.start / "model.safetensors").read_bytes()).hexdigest()
+        parts = [asdict(self.prompts), explorer.HEADS, explorer.LABELS, [asdict(f) for f in self.functions]]
+        return self.work / key("mini", self.settings.seed, digest, *parts)
 
     def words(self) -> Path:
-        """The tokenizer's folder: trained on the texts, with a token for each piece that every episode repeats."""
+        """The tokenizer's folder: that of the start, with a token for each piece that every episode repeats."""
         path = self.folder / "tokenizer"
         if not path.is_dir():
-            self.watcher.phase("tokenizer", 0)
-            made = tokenizer.train(self._texts(), self.settings.architecture.vocabulary)
-            made.add_tokens(_added([*self.prompts.fixed(), *explorer.HEADS, FENCE, END]))
+            made = ChatFormat.load(self.start).tokenizer
+            made.add_tokens(added([*self.prompts.fixed(), *explorer.HEADS, FENCE, END, *explorer.LABELS]))
             partial = self.folder / f"tokenizer.partial-{os.getpid()}"
             tokenizer.save(made, partial)
             partial.rename(path)
         return path
-
-    def _texts(self) -> Iterator[str]:
-        rng = random.Random(self.settings.seed)
-        for one, after in _pairs(self.functions[:4000]):
-            made = episodes.exercise(one, after, self.prompts, rng)
-            yield made.opening[1]["content"]
-            yield made.room.show(made.name)[0]
 
     def transcripts(self, words: Path) -> Transcripts:
         """An episode of the explorer for each function."""
@@ -154,10 +160,9 @@ class _Stages:
 
     def train(self, data: Transcripts, words: Path, out: Path, machine: Machine) -> int:
         """Train, or take up training, and write the model folder; the steps done."""
-        architecture = replace(self.settings.architecture, vocabulary=len(ChatFormat.load(words).tokenizer))
-        decoder = initialise(architecture, self.settings.seed)
+        decoder = self.begun(words)
         self.watcher.phase("training", 0)
-        state = key(asdict(architecture), asdict(self.settings.schedule))
+        state = key(asdict(decoder.architecture), asdict(self.settings.schedule))
         steps = loop.train(
             decoder,
             data,
@@ -173,6 +178,13 @@ class _Stages:
         )
         checkpoint.save(decoder.cpu(), out, tokenizer=words)
         return steps
+
+    def begun(self, words: Path) -> Decoder:
+        """The start, with rows for the tokens that are new to it; a line's label begins as what that was to it."""
+        given = checkpoint.architecture(self.start)
+        decoder = Decoder(replace(given, vocabulary=len(ChatFormat.load(words).tokenizer)))
+        transplant(decoder, words, self.start, dict(zip(explorer.LABELS, tokenizer.LABELS, strict=True)))
+        return decoder
 
     def gate(self, model: Path, held: Sequence[Function]) -> Figures:
         """The base's own episodes on functions that it never read. SourceError where there is none."""
@@ -220,7 +232,8 @@ def _pairs(functions: Sequence[Function]) -> list[tuple[Function, Function]]:
     return list(zip(functions, [*functions[1:], *functions[:1]], strict=True))
 
 
-def _added(pieces: Sequence[str]) -> list[object]:
+def added(pieces: Sequence[str]) -> list[object]:
+    """As tokens that stand for themselves, each once."""
     from tokenizers import AddedToken
 
     return [AddedToken(text, normalized=False) for text in dict.fromkeys(pieces)]
