@@ -17,8 +17,7 @@ def test_without_a_terminal_each_stage_of_making_is_a_line() -> None:
         for stage, done, total in (("fetch", 0, 0), ("mutants", 1, 4), ("mutants", 3, 4)):
             tell(stage, done, total)
     lines = [line.strip() for line in said.getvalue().splitlines()]
-    stages = [line for line in lines if line.startswith("pkg") and "left" not in line]  # not the bar at the end
-    assert stages == ["pkg: fetch: 0", "pkg: mutants: 1 of 4"]
+    assert lines == ["pkg: fetch: 0", "pkg: mutants: 1 of 4"]
 
 
 def test_the_time_left_is_that_of_the_stage() -> None:
@@ -38,9 +37,9 @@ def test_a_phase_without_a_total_ends_where_the_next_begins() -> None:
         bars.phase("fetch", 0)
         bars.phase("validate", 4)
         bars.advance(4)
-    fetched, validated = said.getvalue().splitlines()[-2:]
-    assert "fetch" in fetched and "1/1 in 0:00:0" in fetched and "left" not in fetched
-    assert "4/4 in 0:00:0" in validated
+    lines = said.getvalue().splitlines()
+    assert lines[0] == "fetch" and lines[1].startswith("  fetch: 1 of 1 in 0:00:0")
+    assert lines[2] == "validate (4)" and lines[3].startswith("  validate: 4 of 4 in 0:00:0") and len(lines) == 4
 
 
 def test_a_phase_that_breaks_off_is_not_shown_as_done() -> None:
@@ -48,4 +47,4 @@ def test_a_phase_that_breaks_off_is_not_shown_as_done() -> None:
     with pytest.raises(RuntimeError), Bars(Console(file=said, force_terminal=False, width=120)) as bars:
         bars.phase("fetch", 0)
         raise RuntimeError
-    assert "0/?" in said.getvalue() and " in " not in said.getvalue()
+    assert said.getvalue() == "fetch\n"

@@ -139,6 +139,12 @@ def test_tables_and_results_come_back(tmp_path: Path) -> None:
     Console(file=out, width=200).print(rich_table(list(rows.values()), title="Held-out"))
     assert "75.0 [50.0, 100.0]" in out.getvalue()
 
+    for width in (100, 60, 48):
+        out = io.StringIO()
+        long = [row({"a": 0, "b": 1}, "curriculum: stage:short"), rows["rl"]]
+        Console(file=out, width=width).print(rich_table(long, width=width))
+        assert "6.2 [0.0, 12.5]" in out.getvalue() and "…" not in out.getvalue(), out.getvalue()
+
     path = tmp_path / "deep" / "results.json"
     gap = paired_difference(rows["rl"], rows["base"], seed=1)
     write_results(path, rows, seed=1, command="repodojo eval", differences=[gap])

@@ -53,6 +53,7 @@ class Bars:
             TextColumn("{task.fields[note]}"),
             console=self.console,
             speed_estimate_period=SPEED_OVER,
+            disable=not self.console.is_terminal,
         )
         self.task: TaskID | None = None
         self.told = time.monotonic()
@@ -67,11 +68,15 @@ class Bars:
         self.progress.stop()
 
     def _over(self) -> None:
-        """The current bar is done, where only that could tell its total."""
+        """The current bar is done, which may be the first to tell its total; without a terminal, a line."""
         task = self.progress.tasks[self.task] if self.task is not None else None
-        if task is not None and task.total is None:
+        if task is None:
+            return
+        if task.total is None:
             done = max(1.0, task.completed)
             self.progress.update(task.id, total=done, completed=done)
+        if not self.console.is_terminal:
+            self._say(task, f" in {timedelta(seconds=int(task.finished_time or task.elapsed or 0))}")
 
     def phase(self, name: str, total: int) -> None:
         """A new bar; without a terminal, a line."""
@@ -93,9 +98,11 @@ class Bars:
     def _tell(self, task: Task) -> None:
         """A line for a log, where no bar is drawn."""
         self.told = time.monotonic()
-        left = f", {task.time_remaining / 60:.0f} min left" if task.time_remaining is not None else ""
+        self._say(task, f", {task.time_remaining / 60:.0f} min left" if task.time_remaining is not None else "")
+
+    def _say(self, task: Task, when: str) -> None:
         done = f"{task.completed:.0f} of {task.total:.0f}" if task.total else f"{task.completed:.0f}"
-        text = f"  {task.description}: {done}{left} {task.fields['note']}".rstrip()
+        text = f"  {task.description}: {done}{when} {task.fields['note']}".rstrip()
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def making(self, source: str) -> Callable[[str, int, int], None]:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from repodojo.core.codec import from_json
@@ -52,13 +53,21 @@ def rate(value: float | None, interval: Interval | None = None) -> str:
 
 def rich_table(rows: Sequence[Row], *, title: str = "", width: int = 160) -> Table:
     """For a terminal of `width` characters; a narrow one gets the columns that matter most, none squeezed away."""
-    columns = COLUMNS if width >= 140 else [column for column in COLUMNS if column[0] in NARROW]
+    cells = {name: [cell(row) for row in rows] for name, cell in COLUMNS}
+    narrow = [NARROW[:count] for count in range(len(NARROW), 1, -1)]
+    fits = (names for names in (tuple(cells), *narrow) if _width([(name, *cells[name]) for name in names]) <= width)
+    names = next(fits, NARROW[:2])
     table = Table(title=title or None, title_justify="left")
-    for place, (name, _) in enumerate(columns):
+    for place, name in enumerate(names):
         table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(row) for _, cell in columns))
+    for row in zip(*(cells[name] for name in names), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """Characters of a table with these cells: two blanks and a rule a column, and one rule more."""
+    return sum(max(map(cell_len, column)) + 3 for column in columns) + 1
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
