@@ -33,6 +33,7 @@ from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import OPENING, Transcripts
 from repodojo.train.pretrain.gate import Share
 from repodojo.train.pretrain.settings import Machine, Settings, key
+from repodojo.train.pretrain.stages import Steps
 from repodojo.train.pretrain.transplant import transplant
 from repodojo.train.setup import base_path
 
@@ -161,7 +162,7 @@ class Stages:
     def train(self, data: Transcripts, words: Path, out: Path, machine: Machine) -> int:
         """Train, or take up training, and write the model folder; the steps done."""
         decoder = self.begun(words)
-        self.watcher.phase("training", 0)
+        progress = Steps(self.watcher)
         state = key(asdict(decoder.architecture), asdict(self.settings.schedule))
         steps = loop.train(
             decoder,
@@ -169,9 +170,8 @@ class Stages:
             self.settings.schedule,
             seed=self.settings.seed,
             device=machine.device,
-            on_progress=lambda p: self.watcher.advance(
-                0, f"step {p.step} of {p.steps}, on answers {p.action_loss:.3f}, {p.tokens_per_second:,.0f}/s"
-            ),
+            on_progress=progress.moved,
+            on_start=progress.started,
             saved=self.folder / f"{state}.pt",
             every=machine.every,
             decay_now=machine.decay_now,

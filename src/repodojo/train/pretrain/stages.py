@@ -116,7 +116,7 @@ class Stages:
         decoder = initialise(self.settings.architecture, self.settings.seed)
         if self.settings.start is not None:
             transplant(decoder, words, self.settings.start)
-        progress = _Steps(self.watcher)
+        progress = Steps(self.watcher)
         steps = loop.train(
             decoder,
             data,
@@ -174,7 +174,7 @@ class Stages:
         )
 
 
-class _Steps:
+class Steps:
     """Training as a watcher sees it."""
 
     def __init__(self, watcher: Watcher) -> None:
