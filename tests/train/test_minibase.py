@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-import shlex
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,12 @@ def test_the_room_does_what_bash_does(number: int, functions: list[Function], pr
     path.write_text(whole)
 
     def bash(command: str) -> str:
-        own = command.replace(explorer.COPY, shlex.quote(str(tmp_path / "copy"))).replace(" && repro", "")
+        own = re.sub(f"{explorer.COPY}|{explorer.NOTE}", lambda m: str(tmp_path / m[0][5:]), command)
+        own = own.replace(" && repro", "")
         return subprocess.run(["bash", "-c", own], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
 
     script = explorer.Explorer(room.path, made.name, rng)
+    assert room.run(f"sed '1s|a|b{explorer.TRY}") == ("", 127)  # no file is noted yet
     listing = ""
     for _ in range(6):
         said = script.act(prompts.observed(listing, 0) if listing else "")

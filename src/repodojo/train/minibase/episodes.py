@@ -20,14 +20,17 @@ from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.transcripts import failing_report, varied
 
 _ACTION = re.compile(r"```mswea_bash_command\s*\n(.*?)\n```", re.DOTALL)  # as mini-swe-agent reads it
-_SHOW = re.compile(rf"cp (\S+){re.escape(own.SHOW)}(\w+)\('")
-_TRY = re.compile(rf"sed '(\d+)s\|([^|]*)\|([^|]*)\|' {re.escape(own.COPY)} > (\S+) && repro")
+_SHOW = re.compile(rf"echo (\S+){re.escape(own.SHOW)}(\w+)\('")
+_TRY = re.compile(rf"sed '(\d+)s\|([^|]*)\|([^|]*){re.escape(own.TRY)}")
 _WRITTEN = re.compile(r"\\([\[*^$])")
 
 
 @dataclass
 class Room:
-    """One file, its copy, and what test runs print. tried, changed: edits asked for, and those that changed a line."""
+    """One file, its copy, and what test runs print.
+
+    tried, changed: edits asked for, and those that changed a line;  noted: whether the file's name was
+    """
 
     path: str
     lines: list[str]
@@ -35,12 +38,14 @@ class Room:
     rng: random.Random
     tried: int = 0
     changed: int = 0
+    noted: bool = False
 
     def run(self, command: str) -> tuple[str, int]:
         """Output and exit code; ("", 127) for what is none of the explorer's commands."""
         if (shown := _SHOW.fullmatch(command)) and shown[1] == self.path:
+            self.noted = True
             return self.show(shown[2])
-        if (asked := _TRY.fullmatch(command)) and asked[4] == self.path:
+        if (asked := _TRY.fullmatch(command)) and self.noted:
             self.tried += 1
             before = self.lines[int(asked[1]) - 1] if 0 < int(asked[1]) <= len(self.lines) else ""
             old = _WRITTEN.sub(r"\1", asked[2])

@@ -1,8 +1,9 @@
 """The random explorer in shell commands: it lists the definition, then tries edits of it, each from the sound copy.
 
 A try is one command: `sed` writes the edited copy over the file, and the visible tests run. So every try begins at the
-same file. The line's number stands in the listing as the command writes it, `s|` included, and what gives way is as
-short as in the built-in agent's edits: a small model has to look a line up, copy a piece of it, and write another.
+same file, whose name the first command noted. The line's number stands in the listing as the command writes it, `s|`
+included, and what gives way is as short as in the built-in agent's edits: a small model has to look a line up, copy a
+piece of it, and write another.
 Nothing here knows what was broken, as with the explorer of the built-in agent, whose edits these are.
 """
 
@@ -15,14 +16,15 @@ from dataclasses import dataclass
 from repodojo.agent.scripted.edits import Candidate, Listing
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, action
 
-COPY = "/tmp/a"
+COPY, NOTE = "/tmp/a", "/tmp/p"
 LINES = 20
 # Numbered lines without blank ones and docstrings, from the definition on.
 SHOW = (
-    f' {COPY} && nl -ba -w1 \'-ss|\' {COPY} | sed \'/^[0-9]*s|$/d;/""".*"""/d;/"""/,/"""/d\''
-    f" | grep -m1 -A{LINES} 'def "
+    f" > {NOTE}; cp $(cat {NOTE}) {COPY} && nl -ba -w1 '-ss|' {COPY}"
+    f' | sed \'/^[0-9]*s|$/d;/""".*"""/d;/"""/,/"""/d\' | grep -m1 -A{LINES} \'def '
 )
-HEADS = (f"{FENCE}cp ", f"{FENCE}sed '", action(SUBMIT), SHOW, f"('{END}", f"|' {COPY} > ", f" && repro{END}")
+TRY = f"|' {COPY} > $(cat {NOTE}) && repro"
+HEADS = (f"{FENCE}echo ", f"{FENCE}sed '", action(SUBMIT), SHOW, f"('{END}", f"{TRY}{END}")
 """Fixed parts of the commands, one token each."""
 LABELS = (*(f"{number}s|" for number in range(10)), *(f"{number:02}s|" for number in range(100)))
 """The end of a line's number as a listing and a command have it, one token each: what is copied is looked up by it."""
@@ -117,7 +119,7 @@ class Explorer:
     def act(self, heard: str) -> str:
         """The next answer; heard: the last observation ("" at the start)."""
         if not heard:
-            return action(f"cp {self.path}{SHOW}{self.name}('")
+            return action(f"echo {self.path}{SHOW}{self.name}('")
         if self.shown is None:
             self.shown = Shown(heard)
         elif self.rng.random() < (0.6 if _GREEN.search(heard) else 0.03):
@@ -126,5 +128,5 @@ class Explorer:
             drawn = self.shown.draw(self.rng)
             if drawn is not None and drawn.script() not in self.seen:
                 self.seen.add(drawn.script())
-                return action(f"sed '{drawn.script()}|' {COPY} > {self.path} && repro")
+                return action(f"sed '{drawn.script()}{TRY}")
         return action(SUBMIT)
