@@ -101,11 +101,18 @@ def exercise(function: Function, after: Function, prompts: Prompts, rng: random.
     indent = "    " if "." in function.name else ""
     lines = [f"{indent}{line}" if line else "" for text in (function.code, after.code) for line in text.split("\n")]
     failing = failing_report(function, rng)
-    task = instruction(function.path, function.name, failing)
+    path = f"{_above(after, rng)}{function.path}"
+    task = instruction(path, function.name, failing)
     report = task.split("\n", 1)[1].rsplit("\n", 2)[0]
-    room = Room(function.path, [""] * rng.randrange(900) + lines, report, rng)
+    room = Room(path, [""] * rng.randrange(900) + lines, report, rng)
     name = function.name.rsplit(".", 1)[-1]
     return Exercise(prompts.opening(task.rstrip() + "\n", machine_of(rng)), room, name)
+
+
+def _above(other: Function, rng: random.Random) -> str:
+    """The folder that a package lies in: often `src`, at times any word. A name must be copied, not guessed."""
+    word = other.name.rsplit(".", 1)[-1].strip("_")
+    return rng.choice(("", "", "src/", "src/", "lib/", f"{word}/"))
 
 
 Answer = Callable[[list[int], str], Awaitable[list[int]]]
