@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,11 @@ def main(mode: str, *more: str) -> None:
         said = HI
         while True:
             said = [*said, ask(said), {"role": "user", "content": "more"}]
+    elif mode == "stubborn":  # asks until it is answered, as clients do that try again after any error
+        while True:
+            with contextlib.suppress(urllib.error.HTTPError):
+                ask(HI)
+            time.sleep(0.1)
     elif mode == "docker":  # as mini-swe-agent's DockerEnvironment does it
         tool = os.environ["MSWEA_DOCKER_EXECUTABLE"]
         ask(HI)

@@ -118,6 +118,12 @@ async def test_limits_of_turns_context_and_time() -> None:
     assert done.stop_reason == "context" and len(done.token_ids()) <= 200
 
 
+@pytest.mark.parametrize("preload", [(), ("json",)])
+async def test_a_client_that_asks_again_after_its_last_call_is_stopped(preload: tuple[str, ...]) -> None:
+    done = await episode(plain("stubborn"), said("word"), preload=preload, max_seconds=3600.0)
+    assert (done.stop_reason, len(done.branches)) == ("turns", 3) and done.score.value == 0.0
+
+
 async def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
     gateway = Gateway(said("x"), CHAT, Terms(100))
     async with launching(parse("sh -c 'echo begun; sleep 600 & sleep 600'")) as launcher:

@@ -7,12 +7,14 @@ is the difference of the box, and the tokens that the gateway recorded.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from repodojo.agent.loop import AgentLimits, Played
 from repodojo.core.errors import EngineError, OutageError
@@ -24,6 +26,10 @@ from repodojo.gateway.registry import Gateway
 from repodojo.gateway.session import Session, Terms
 
 STOPS: Mapping[str, StopReason] = {"turns": "turns", "context": "context"}
+FAREWELL = 3.0
+"""Seconds that a command has to end by itself once its calls are used up: some clients ask again and again for minutes,
+however they are refused."""
+Ended = tuple[int | None, str]
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class Harness:
         start = time.monotonic()
         try:
             with tempfile.TemporaryDirectory(prefix="repodojo-agent-", ignore_cleanup_errors=True) as folder:
-                code, tail = await self.run(task, key, Path(folder), limits.max_seconds)
+                running = self.run(task, key, Path(folder), limits.max_seconds)
+                code, tail = await _until_spent(running, session)
             self._refuse_outage(session, code, tail)
             paths = session.tree.paths()
             return Played(
@@ -64,7 +71,7 @@ class Harness:
         finally:
             self.gateway.close(session.id)
 
-    async def run(self, task: Task, key: str, folder: Path, seconds: float) -> tuple[int | None, str]:
+    async def run(self, task: Task, key: str, folder: Path, seconds: float) -> Ended:
         """The command's exit code (None: stopped for its time) and the end of what it printed."""
         text = "\n".join(part.rstrip() for part in (task.instruction, task.interface) if part) + "\n"
         (folder / "task.md").write_text(text)
@@ -85,8 +92,22 @@ class Harness:
             raise OutageError(f"the agent never asked the model anything and {ended}: {tail.strip()[-500:]}")
 
 
+async def _until_spent(command: Coroutine[Any, Any, Ended], session: Session) -> Ended:
+    """How the command ended, or (None, ""): stopped because it went on after its last call."""
+    running, spent = asyncio.ensure_future(command), asyncio.ensure_future(session.spent.wait())
+    try:
+        await asyncio.wait({running, spent}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await asyncio.wait({running}, timeout=FAREWELL)
+        return running.result() if running.done() else (None, "")
+    finally:
+        running.cancel()
+        spent.cancel()
+        await asyncio.gather(running, spent, return_exceptions=True)
+
+
 def _reason(session: Session, code: int | None) -> StopReason:
-    if code is None:
+    if code is None and not session.spent.is_set():
         return "time"
     if session.limit:
         return STOPS[session.limit]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter
@@ -45,6 +46,7 @@ class Session:
     (answers that had to be a tool call, and the tokens that made them one), unforced (those that became none).
 
     outage: the first failure of the engine; an episode that met one has no score
+    spent: set once a call was refused because all were used up: none will ever be answered again
     box, task: where `/box/exec` runs commands (for `box_seconds` at most), and whose visible tests they may be
     """
 
@@ -60,6 +62,7 @@ class Session:
     counts: Counter[str] = field(default_factory=Counter)
     stripped: set[str] = field(default_factory=set)
     limit: str = ""
+    spent: asyncio.Event = field(default_factory=asyncio.Event)
     outage: OutageError | None = None
     in_flight: int = 0
     used: float = field(default_factory=time.monotonic)
@@ -76,6 +79,7 @@ class Session:
         terms = self.terms
         if terms.max_turns and self._begun >= terms.max_turns:
             self.limit = self.limit or "turns"
+            self.spent.set()
             raise GatewayError("permission", f"this session's {terms.max_turns} calls are used up")
         if self.in_flight >= terms.max_parallel:
             raise GatewayError("rate", f"{terms.max_parallel} calls of this session are in flight already")
