@@ -1,16 +1,16 @@
 """`box COMMAND`: run it in the session's box. A script of its own that needs no package: agents of any kind call it.
 
-Also speaks as much of docker's command line (`run`, `exec`, `stop`, `rm`) as agents with tools in a container need.
+Also speaks docker's `exec`; what else agents with tools in a container ask of docker, the shell script that calls this
+answers by itself (see `launch`). It starts anew for every command of an agent, so it loads as little as it can: without
+urllib it takes 25 ms of CPU and not 65.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
+import socket
 import sys
-import urllib.error
-import urllib.request
 
 FLAGS_WITH_VALUE = ("-w", "--workdir", "-e", "--env", "-u", "--user", "-t", "--seconds")
 LATE = 75  # exit code (EX_TEMPFAIL) where the box could not be asked
@@ -21,11 +21,6 @@ def main(arguments: list[str]) -> int:
     kind, *words = arguments
     if kind == "docker":
         verb = words[0] if words else ""
-        if verb == "run":  # the box is there already
-            print("box")
-            return 0
-        if verb in ("stop", "rm", "kill", "pull", "version", "info"):
-            return 0
         if verb != "exec":
             print(f"box: docker {verb} is not known here, only run, exec, stop and rm are", file=sys.stderr)
             return 2
@@ -66,7 +61,11 @@ def _command(words: list[str]) -> str:
     shell = words[0].rpartition("/")[2] in ("bash", "sh") and len(words) == 3 and words[1].startswith("-")
     if shell and words[1].endswith("c"):
         return words[2]
-    return words[0] if len(words) == 1 else shlex.join(words)
+    if len(words) == 1:
+        return words[0]
+    import shlex
+
+    return shlex.join(words)
 
 
 def _stdin() -> str:
@@ -78,25 +77,39 @@ def _stdin() -> str:
 
 
 def _run(body: dict[str, object]) -> int:
-    request = urllib.request.Request(
-        os.environ["REPODOJO_BOX_URL"],
-        json.dumps(body).encode(),
-        {"Authorization": f"Bearer {os.environ['REPODOJO_KEY']}", "Content-Type": "application/json"},
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request) as answer:
-            done = json.load(answer)
-    except urllib.error.HTTPError as error:
-        print(f"box: {error.read().decode(errors='replace')}", file=sys.stderr)
-        return LATE
+        status, answer = _post(os.environ["REPODOJO_BOX_URL"], json.dumps(body).encode())
     except OSError as error:
         print(f"box: {error}", file=sys.stderr)
         return LATE
+    if status != 200:
+        print(f"box: {answer.decode(errors='replace')}", file=sys.stderr)
+        return LATE
+    done = json.loads(answer)
     sys.stdout.write(done["output"])
     if done["note"]:
         print(done["note"])
     return int(done["exit_code"])
+
+
+def _post(url: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of the answer; OSError where there is none. HTTP/1.0: the answer is whole and ends the call."""
+    host, _, path = url.removeprefix("http://").partition("/")
+    name, _, port = host.rpartition(":")
+    head = (
+        f"POST /{path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {os.environ['REPODOJO_KEY']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((name.strip("[]"), int(port))) as line:
+        line.sendall(head.encode() + body)
+        parts = []
+        while part := line.recv(1 << 16):
+            parts.append(part)
+    top, found, answer = b"".join(parts).partition(b"\r\n\r\n")
+    words = top.split(None, 2)
+    if not found or len(words) < 2 or not words[1].isdigit():
+        raise OSError("the gateway gave no answer")
+    return int(words[1]), answer
 
 
 if __name__ == "__main__":
