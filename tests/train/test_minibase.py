@@ -7,6 +7,7 @@ import copy
 import random
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,16 @@ def test_the_room_does_what_bash_does(number: int, functions: list[Function], pr
     path.write_text(whole)
 
     def bash(command: str) -> str:
-        own = re.sub(f"{explorer.COPY}|{explorer.NOTE}", lambda m: str(tmp_path / m[0][5:]), command)
-        own = own.replace(" && repro", "")
+        files = f"{explorer.COPY}|{explorer.NOTE}|{explorer.HELPER}"
+        own = re.sub(rf"({files})\b", lambda m: str(tmp_path / m[0][5:]), command).replace("&& repro", "")
+        own = own.replace("python ", f"{sys.executable} ", 1) if own.startswith("python ") else own
         return subprocess.run(["bash", "-c", own], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
 
     script = explorer.Explorer(room.path, made.name, rng)
-    assert room.run(f"sed '1s|a|b{explorer.TRY}") == ("", 127)  # no file is noted yet
+    assert room.run(f"{explorer.TRY}1{explorer.OLD}a{explorer.NEW}b{explorer.TESTS}") == (
+        "",
+        127,
+    )  # no file is noted yet
     listing = ""
     for _ in range(6):
         said = script.act(prompts.observed(listing, 0) if listing else "")
@@ -161,15 +166,19 @@ def earlier(tmp_path: Path, tokenizer: Any) -> Path:
     return tmp_path / "earlier"
 
 
-def test_the_label_of_a_line_is_one_token_and_begins_as_what_it_was(tmp_path: Path, earlier: Path) -> None:
+def test_the_parts_of_a_command_are_one_token_each_and_begin_as_those_of_a_call(tmp_path: Path, earlier: Path) -> None:
     given = Settings(("none",), start=earlier)
     made = stages.Stages(given, Prompts("", FENCE, ""), Silent(), [], tmp_path / "work", earlier)
     chat, before = ChatFormat.load(made.words()), ChatFormat.load(earlier)
-    listed, asked = chat.encode("231s|    if a:"), chat.encode(f"{FENCE}sed '231s|")
-    assert chat.decode(listed[1:2]) == "31s|" and listed[:2] == asked[1:]
     table = made.begun(made.words()).model.embed_tokens.weight
     old = checkpoint.load(earlier).model.embed_tokens.weight
-    assert torch.equal(table[listed[1]], old[before.encode("31\t")[0]])
+    for part, call in explorer.ALIKE.items():
+        (here,), (there,) = chat.encode(part), before.encode(call)
+        assert chat.decode([here]) == part and torch.equal(table[here], old[there])
+    asked = chat.encode(action(f"{explorer.TRY}7{explorer.OLD}a{explorer.NEW}b{explorer.TESTS}"))
+    start, *parts, end = [chat.decode([token]) for token in asked]
+    assert parts == ["7", explorer.OLD, "a", explorer.NEW, "b"]
+    assert (start, end) == (f"{FENCE}{explorer.TRY}", f"{explorer.TESTS}{END}")
 
 
 def test_a_run_from_functions_to_a_base(tmp_path: Path, sources: Path, prompts: Prompts, earlier: Path) -> None:

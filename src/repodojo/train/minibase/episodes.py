@@ -12,17 +12,18 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from repodojo.agent.tools.base import numbered
 from repodojo.inference.chat import ChatFormat
 from repodojo.tasks.instruction import instruction
 from repodojo.train.minibase import explorer as own
+from repodojo.train.minibase.helper import edited
 from repodojo.train.minibase.prompts import SUBMIT, Prompts, machine_of
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.transcripts import failing_report, varied
 
 _ACTION = re.compile(r"```mswea_bash_command\s*\n(.*?)\n```", re.DOTALL)  # as mini-swe-agent reads it
 _SHOW = re.compile(rf"echo (\S+){re.escape(own.SHOW)}(\w+)\('")
-_TRY = re.compile(rf"sed '(\d+)s\|([^|]*)\|([^|]*){re.escape(own.TRY)}")
-_WRITTEN = re.compile(r"\\([\[*^$])")
+_TRY = re.compile(rf"{re.escape(own.TRY)}(\d+){own.OLD}([^']*){own.NEW}([^']*){re.escape(own.TESTS)}")
 
 
 @dataclass
@@ -47,10 +48,11 @@ class Room:
             return self.show(shown[2])
         if (asked := _TRY.fullmatch(command)) and self.noted:
             self.tried += 1
-            before = self.lines[int(asked[1]) - 1] if 0 < int(asked[1]) <= len(self.lines) else ""
-            old = _WRITTEN.sub(r"\1", asked[2])
-            after = before.replace(old, asked[3].replace("\\&", "&"), 1) if old else before
-            self.changed += after != before
+            line, old = int(asked[1]), asked[2]
+            made = edited(self.lines, line, old, asked[3]) if old else None
+            if made is None:
+                return f"{old} not found near line {line}\n", 1
+            self.changed += made != self.lines
             green = self.rng.random() < 0.2
             text = f"{self.rng.choice((1, 1, 1, 2, 3))} passed" if green else varied(self.failing, self.rng)
             return f"{text}\n", 0 if green else 1
@@ -61,7 +63,7 @@ class Room:
         kept: list[str] = []
         inside = False
         for number, line in enumerate(self.lines, 1):
-            text = f"{number}s|{line}"
+            text = numbered(number, line)
             if not line or re.search('""".*"""', text):
                 continue
             if '"""' in text:

@@ -1,96 +1,49 @@
 """The random explorer in shell commands: it lists the definition, then tries edits of it, each from the sound copy.
 
-A try is one command: `sed` writes the edited copy over the file, and the visible tests run. So every try begins at the
-same file, whose name the first command noted. The line's number stands in the listing as the command writes it, `s|`
-included, and what gives way is as short as in the built-in agent's edits: a small model has to look a line up, copy a
-piece of it, and write another.
+Its first command notes the file's name, keeps a copy, writes a small editor (`helper.py`, as it stands) and lists the
+definition. Every try is one command: that editor changes a piece of the copy, and the visible tests run. A number, what
+gives way and what it becomes are told as the built-in agent's editor is told them, in lines numbered alike: all that a
+base which speaks to that one has to learn is the form.
 Nothing here knows what was broken, as with the explorer of the built-in agent, whose edits these are.
 """
 
 from __future__ import annotations
 
+import inspect
 import random
 import re
-from dataclasses import dataclass
 
-from repodojo.agent.scripted.edits import Candidate, Listing
+from repodojo.agent.scripted.edits import Edit, Listing
+from repodojo.train.minibase import helper
+from repodojo.train.minibase.helper import COPY, NOTE
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, action
 
-COPY, NOTE = "/tmp/a", "/tmp/p"
 LINES = 20
-# Numbered lines without blank ones and docstrings, from the definition on.
+HELPER = "/tmp/e"
+# Then numbered lines without blank ones and docstrings, from the definition on.
 SHOW = (
-    f" > {NOTE}; cp $(cat {NOTE}) {COPY} && nl -ba -w1 '-ss|' {COPY}"
-    f' | sed \'/^[0-9]*s|$/d;/""".*"""/d;/"""/,/"""/d\' | grep -m1 -A{LINES} \'def '
+    f" > {NOTE}; cp $(cat {NOTE}) {COPY}; cat > {HELPER} <<'PY'\n{inspect.getsource(helper)}PY\n"
+    f'nl -ba -w1 {COPY} | sed \'/^[0-9]*\\t$/d;/""".*"""/d;/"""/,/"""/d\' | grep -m1 -A{LINES} \'def '
 )
-TRY = f"|' {COPY} > $(cat {NOTE}) && repro"
-HEADS = (f"{FENCE}echo ", f"{FENCE}sed '", action(SUBMIT), SHOW, f"('{END}", f"{TRY}{END}")
-"""Fixed parts of the commands, one token each."""
-LABELS = (*(f"{number}s|" for number in range(10)), *(f"{number:02}s|" for number in range(100)))
-"""The end of a line's number as a listing and a command have it, one token each: what is copied is looked up by it."""
+TRY, OLD, NEW, TESTS = f"python {HELPER} ", " -- '", "' -- '", "' && repro"
+ALIKE = {
+    f"{FENCE}{TRY}": '{"name": "editor", "arguments": {"command": "str_replace", "line": ',
+    OLD: ', "old_str": "',
+    NEW: '", "new_str": "',
+    f"{TESTS}{END}": '"}}',
+    action(SUBMIT): '{"name": "submit", "arguments": {}}',
+}
+"""Fixed parts of the commands, one token each, and what they are to who speaks to the built-in agent's editor."""
+HEADS = (*ALIKE, f"{FENCE}echo ", SHOW, f"('{END}")
 
-_NUMBERED = re.compile(r"^(\d+)s\|(.*)$", re.MULTILINE)
+_NUMBERED = re.compile(r"^(\d+)\t(.*)$", re.MULTILINE)
 _GREEN = re.compile(r"<returncode>0</returncode>")
 
 
-@dataclass(frozen=True)
-class Substitution:
-    """The first `old` of a line gives way to `new`."""
-
-    line: int
-    old: str
-    new: str
-
-    def script(self) -> str:
-        """For sed."""
-        return f"{self.line}s|{escaped(self.old)}|{self.new.replace('&', chr(92) + '&')}"
-
-
-def escaped(text: str) -> str:
-    """Text as a basic regular expression that matches it; `.` may stand for itself."""
-    return re.sub(r"([\[*^$])", r"\\\1", text)
-
-
-def writable(text: str) -> bool:
-    """Whether a command holds it as it stands: no quote, no delimiter, nothing that the shell or sed reads."""
-    return text.isascii() and text.isprintable() and not set(text) & set("'|\\")
-
-
-class Shown:
-    """A numbered listing, and what can be tried on the definition that it begins with."""
-
-    def __init__(self, text: str) -> None:
-        found = _within([(int(number), line) for number, line in _NUMBERED.findall(text)])
-        self.listing = Listing("\n".join(line for _, line in found), [number for number, _ in found])
-
-    def draw(self, rng: random.Random, tries: int = 20) -> Substitution | None:
-        """A random edit: a family, then one of its candidates; None where the listing offers none."""
-        families = sorted(self.listing.by_family)
-        for _ in range(tries if families else 0):
-            made = self.substitution(rng.choice(self.listing.by_family[rng.choice(families)]))
-            if made is not None:
-                return made
-        return None
-
-    def substitution(self, candidate: Candidate) -> Substitution | None:
-        """The piece that changes, as the editor would be told it; the line from its start on where sed would take that
-        for an earlier one; None where a command cannot hold it."""
-        row, line = self.listing.pieces[candidate.line], self.listing.lines[candidate.line]
-        end = row[candidate.last - 1].end
-        # blanks before the first piece are the line's indentation
-        start = row[candidate.first].start if candidate.first else len(line) - len(line.lstrip())
-        text = candidate.text if candidate.first else candidate.text.lstrip()
-        old, new = line[:end], line[:start] + text
-        edit = self.listing.edit(candidate)
-        if edit is not None and _by_sed(edit.old, edit.new, line) == new + line[end:]:
-            old, new = edit.old, edit.new
-        usable = writable(old) and writable(new) and old != new
-        return Substitution(self.listing.numbers[candidate.line], old, new) if usable else None
-
-
-def _by_sed(old: str, new: str, line: str) -> str:
-    """The line with its first `old` replaced, whose points stand for any letter."""
-    return re.sub(".".join(map(re.escape, old.split("."))), lambda _: new, line, count=1)
+def listing_of(text: str) -> Listing:
+    """What can be tried on the definition that a numbered listing begins with."""
+    found = _within([(int(number), line) for number, line in _NUMBERED.findall(text)])
+    return Listing("\n".join(line for _, line in found), [number for number, _ in found])
 
 
 def _within(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -113,20 +66,20 @@ class Explorer:
 
     def __init__(self, path: str, name: str, rng: random.Random) -> None:
         self.path, self.name, self.rng = path, name, rng
-        self.shown: Shown | None = None
-        self.seen: set[str] = set()
+        self.listing: Listing | None = None
+        self.seen: set[Edit] = set()
 
     def act(self, heard: str) -> str:
         """The next answer; heard: the last observation ("" at the start)."""
         if not heard:
             return action(f"echo {self.path}{SHOW}{self.name}('")
-        if self.shown is None:
-            self.shown = Shown(heard)
+        if self.listing is None:
+            self.listing = listing_of(heard)
         elif self.rng.random() < (0.6 if _GREEN.search(heard) else 0.03):
             return action(SUBMIT)
         for _ in range(20):
-            drawn = self.shown.draw(self.rng)
-            if drawn is not None and drawn.script() not in self.seen:
-                self.seen.add(drawn.script())
-                return action(f"sed '{drawn.script()}{TRY}")
+            edit = self.listing.draw(self.rng)
+            if edit is not None and edit not in self.seen and "'" not in edit.old + edit.new:
+                self.seen.add(edit)
+                return action(f"{TRY}{edit.line}{OLD}{edit.old}{NEW}{edit.new}{TESTS}")
         return action(SUBMIT)

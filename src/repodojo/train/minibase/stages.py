@@ -113,7 +113,7 @@ class Stages:
     @cached_property
     def folder(self) -> Path:
         digest = hashlib.sha256((self.start / "model.safetensors").read_bytes()).hexdigest()
-        parts = [asdict(self.prompts), explorer.HEADS, explorer.LABELS, [asdict(f) for f in self.functions]]
+        parts = [asdict(self.prompts), list(explorer.HEADS), [asdict(f) for f in self.functions]]
         return self.work / key("mini", self.settings.seed, digest, *parts)
 
     def words(self) -> Path:
@@ -121,7 +121,7 @@ class Stages:
         path = self.folder / "tokenizer"
         if not path.is_dir():
             made = ChatFormat.load(self.start).tokenizer
-            made.add_tokens(added([*self.prompts.fixed(), *explorer.HEADS, FENCE, END, *explorer.LABELS]))
+            made.add_tokens(added([*self.prompts.fixed(), *explorer.HEADS, FENCE, END]))
             partial = self.folder / f"tokenizer.partial-{os.getpid()}"
             tokenizer.save(made, partial)
             partial.rename(path)
@@ -180,10 +180,10 @@ class Stages:
         return steps
 
     def begun(self, words: Path) -> Decoder:
-        """The start, with rows for the tokens that are new to it; a line's label begins as what that was to it."""
+        """The start, with rows for the tokens that are new to it; some begin as what they mean to it."""
         given = checkpoint.architecture(self.start)
         decoder = Decoder(replace(given, vocabulary=len(ChatFormat.load(words).tokenizer)))
-        transplant(decoder, words, self.start, dict(zip(explorer.LABELS, tokenizer.LABELS, strict=True)))
+        transplant(decoder, words, self.start, explorer.ALIKE)
         return decoder
 
     def gate(self, model: Path, held: Sequence[Function]) -> Figures:
