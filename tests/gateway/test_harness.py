@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from repodojo.agent.tools import default_tools
 from repodojo.core.errors import ConfigError, EngineError, OutageError
 from repodojo.core.protocols import ExecResult
 from repodojo.core.records import Environment, Grader, Score, Source, Task, Trajectory
+from repodojo.gateway.box import Command, execute
 from repodojo.gateway.command import parse
 from repodojo.gateway.harness import Harness
 from repodojo.gateway.launch import launching
@@ -165,3 +167,37 @@ def test_commands_that_cannot_be_are_refused() -> None:
         load(None, ["agent.command=echo", "agent.context=none"])
     with pytest.raises(ConfigError, match="branches"):
         load(None, ["agent.command=echo", "rl.recipe=grpo", "recipe.advantage=gigpo"])
+
+
+WARM = "python -m boxrun doctest:a.py::f"
+
+
+@pytest.mark.parametrize(
+    ("command", "runs", "output"),
+    [
+        ("mend && run-tests", ["bash -c mend", WARM], "ran mend\nran doctest:a.py::f\n"),
+        (
+            "sed 's/a && b/c/' x.py && run-tests",
+            ["bash -c sed 's/a && b/c/' x.py", WARM],
+            "",
+        ),
+        ("fail && run-tests", ["bash -c fail"], "ran fail\n"),
+        ("cd src && run-tests", ["bash -c cd src && run-tests"], ""),
+        ("a=1 && run-tests", ["bash -c a=1 && run-tests"], ""),
+        ("echo $HOME && run-tests", ["bash -c echo $HOME && run-tests"], ""),
+        ("mend; x && run-tests", ["bash -c mend; x && run-tests"], ""),
+        ("run-tests", [WARM], "ran doctest:a.py::f\n"),
+    ],
+)
+async def test_the_visible_tests_run_warm_behind_a_simple_command(command: str, runs: list[str], output: str) -> None:
+    seen: list[str] = []
+
+    def noting(argv: Sequence[str], files: MutableMapping[str, bytes]) -> ExecResult:
+        seen.append(" ".join(argv))
+        return box(argv, files)
+
+    task = replace(TASK, visible_tests=("doctest:a.py::f",))
+    session, _ = Gateway(said("x"), CHAT, Terms(100)).open(terms=Terms(100))
+    session.box, session.task = await FakeFactory({"a.py": b"broken"}, noting).create(task.environment), task
+    done = await execute(session, Command(command=command))
+    assert seen == runs and output in done["output"] and done["exit_code"] == 3 * (command.startswith("fail"))
