@@ -105,6 +105,23 @@ def test_the_room_does_what_bash_does(number: int, functions: list[Function], pr
     assert room.run("rm -rf x") == ("", 127)
 
 
+def test_what_achieved_nothing_is_followed_by_what_does(functions: list[Function], prompts: Prompts) -> None:
+    chat = ChatFormat.load(base_path())
+    again = missed = 0
+    for number in range(40):
+        made, rng = given(functions, prompts, number)
+        answers = episodes.explorer_answers(made, chat, rng, faults=0.5)
+        spoken = asyncio.run(episodes.speak(made, prompts, chat, answers, turns=8, context=9000))
+        said = [chat.decode(tokens) for _, tokens in spoken.turns]
+        assert spoken.formed == len(said)
+        if 0 in spoken.idle:  # it named no file
+            again += 1
+            assert f"echo {made.room.path} >" in said[1] and f"echo {made.room.path} >" not in said[0]
+        assert made.room.listed and made.room.changed == made.room.tried - len(spoken.idle - {0})
+        missed += len(spoken.idle - {0})
+    assert again > 5 and missed > 20
+
+
 def test_its_tokens_are_those_that_the_gateway_would_have(functions: list[Function], prompts: Prompts) -> None:
     chat = ChatFormat.load(base_path())
     made, rng = given(functions, prompts, 3)

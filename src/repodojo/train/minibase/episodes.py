@@ -16,7 +16,7 @@ from repodojo.agent.tools.base import numbered
 from repodojo.inference.chat import ChatFormat
 from repodojo.tasks.instruction import instruction
 from repodojo.train.minibase import explorer as own
-from repodojo.train.minibase.helper import edited
+from repodojo.train.minibase.helper import COPY, edited
 from repodojo.train.minibase.prompts import SUBMIT, Prompts, machine_of
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.transcripts import failing_report, varied
@@ -25,12 +25,15 @@ _ACTION = re.compile(r"```mswea_bash_command\s*\n(.*?)\n```", re.DOTALL)  # as m
 _SHOW = re.compile(rf"echo (\S+){re.escape(own.SHOW)}(\w+)\('")
 _TRY = re.compile(rf"{re.escape(own.TRY)}(\d+){own.OLD}([^']*){own.NEW}([^']*){re.escape(own.TESTS)}")
 
+_GONE = ": No such file or directory\n"
+
 
 @dataclass
 class Room:
     """One file, its copy, and what test runs print.
 
     tried, changed: edits asked for, and those that changed a line;  noted: whether the file's name was
+    listed: whether the definition was shown
     """
 
     path: str
@@ -40,12 +43,18 @@ class Room:
     tried: int = 0
     changed: int = 0
     noted: bool = False
+    listed: bool = False
+
+    def done(self) -> tuple[int, bool]:
+        """What commands have achieved."""
+        return self.changed, self.listed
 
     def run(self, command: str) -> tuple[str, int]:
         """Output and exit code; ("", 127) for what is none of the explorer's commands."""
-        if (shown := _SHOW.fullmatch(command)) and shown[1] == self.path:
-            self.noted = True
-            return self.show(shown[2])
+        if shown := _SHOW.fullmatch(command):
+            self.noted = shown[1] == self.path
+            gone = f"cp: cannot stat '{shown[1]}'{_GONE}nl: {COPY}{_GONE}"
+            return self.show(shown[2]) if self.noted else (gone, 1)
         if (asked := _TRY.fullmatch(command)) and self.noted:
             self.tried += 1
             line, old = int(asked[1]), asked[2]
@@ -73,15 +82,20 @@ class Room:
         at = next((i for i, text in enumerate(kept) if f"def {name}(" in text), None)
         if at is None:
             return "", 1
+        self.listed = True
         return "".join(f"{text}\n" for text in kept[at : at + own.LINES + 1]), 0
 
 
 @dataclass
 class Spoken:
-    """An episode: each turn's observation and answer, as tokens; formed: answers that hold one known command."""
+    """An episode: each turn's observation and answer, as tokens.
+
+    formed: answers that hold one known command;  idle: turns that listed nothing and changed nothing
+    """
 
     turns: list[tuple[list[int], list[int]]] = field(default_factory=list)
     formed: int = 0
+    idle: set[int] = field(default_factory=set)
     submitted: bool = False
     room: Room | None = None
 
@@ -103,7 +117,7 @@ def exercise(function: Function, after: Function, prompts: Prompts, rng: random.
     indent = "    " if "." in function.name else ""
     lines = [f"{indent}{line}" if line else "" for text in (function.code, after.code) for line in text.split("\n")]
     failing = failing_report(function, rng)
-    path = f"{_above(after, rng)}{function.path}"
+    path = _placed(function.path, after, rng)
     task = instruction(path, function.name, failing)
     report = task.split("\n", 1)[1].rsplit("\n", 2)[0]
     room = Room(path, [""] * rng.randrange(900) + lines, report, rng)
@@ -111,10 +125,15 @@ def exercise(function: Function, after: Function, prompts: Prompts, rng: random.
     return Exercise(prompts.opening(task.rstrip() + "\n", machine_of(rng)), room, name)
 
 
-def _above(other: Function, rng: random.Random) -> str:
-    """The folder that a package lies in: often `src`, at times any word. A name must be copied, not guessed."""
-    word = other.name.rsplit(".", 1)[-1].strip("_")
-    return rng.choice(("", "", "src/", "src/", "lib/", f"{word}/"))
+def _placed(path: str, other: Function, rng: random.Random) -> str:
+    """The file in another package and folder, half the time: a name must be copied, not guessed, and nothing of it be
+    taken for what begins alike (`sortedcontainers/sortedlist.py`)."""
+    word = other.name.rsplit(".", 1)[-1].strip("_").lower()
+    first, folders, file = path.partition("/")
+    if folders and rng.random() < 0.5:
+        stem = file.rsplit("/", 1)[-1].removesuffix(".py").strip("_")
+        first = rng.choice((word, f"{stem}s", f"{stem}{word}", f"{word}_{stem}", stem))
+    return rng.choice(("", "", "src/", "src/", "lib/", f"{word}/")) + first + folders + file
 
 
 Answer = Callable[[list[int], str], Awaitable[list[int]]]
@@ -137,17 +156,20 @@ async def speak(
         if commands == [SUBMIT]:
             spoken.formed, spoken.submitted = spoken.formed + 1, True
             break
+        before = given.room.done()
         output, code = given.room.run(commands[0]) if len(commands) == 1 else ("", 127)
         spoken.formed += code != 127
+        if given.room.done() == before:
+            spoken.idle.add(len(spoken.turns) - 1)
         heard = prompts.observed(output, code)
         message = {"role": "user", "content": chat.harmless(heard)}
         seen = chat.continuation([message], stopped=bool(said) and said[-1] in chat.stop_ids)
     return spoken
 
 
-def explorer_answers(given: Exercise, chat: ChatFormat, rng: random.Random) -> Answer:
+def explorer_answers(given: Exercise, chat: ChatFormat, rng: random.Random, faults: float = 0.0) -> Answer:
     """The explorer as an `Answer`."""
-    script = own.Explorer(given.room.path, given.name, rng)
+    script = own.Explorer(given.room.path, given.name, rng, faults)
 
     async def answer(_ids: list[int], heard: str) -> list[int]:
         return [*chat.encode(script.act(heard)), chat.stop_ids[0]]

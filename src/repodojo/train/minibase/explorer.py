@@ -14,6 +14,7 @@ import random
 import re
 
 from repodojo.agent.scripted.edits import Edit, Listing
+from repodojo.agent.scripted.scripts import slip
 from repodojo.train.minibase import helper
 from repodojo.train.minibase.helper import COPY, NOTE
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, action
@@ -62,24 +63,32 @@ def _depth(line: str) -> int:
 
 
 class Explorer:
-    """Lists, then tries edits, never the same twice; submits mostly when the tests pass, and at times without."""
+    """Lists, then tries edits, never the same twice; submits mostly when the tests pass, and at times without.
 
-    def __init__(self, path: str, name: str, rng: random.Random) -> None:
-        self.path, self.name, self.rng = path, name, rng
+    faults: share of its tries that change nothing, and of its listings that name no file: then it goes on
+    """
+
+    def __init__(self, path: str, name: str, rng: random.Random, faults: float = 0.0) -> None:
+        self.path, self.name, self.rng, self.faults = path, name, rng, faults
         self.listing: Listing | None = None
         self.seen: set[Edit] = set()
 
     def act(self, heard: str) -> str:
         """The next answer; heard: the last observation ("" at the start)."""
-        if not heard:
-            return action(f"echo {self.path}{SHOW}{self.name}('")
-        if self.listing is None:
+        if self.listing is None and _NUMBERED.search(heard):
             self.listing = listing_of(heard)
+        elif self.listing is None:
+            return self._list(wrong=not heard and self.rng.random() < self.faults)
         elif self.rng.random() < (0.6 if _GREEN.search(heard) else 0.03):
             return action(SUBMIT)
         for _ in range(20):
-            edit = self.listing.draw(self.rng)
+            edit = slip(self.listing, self.rng) if self.rng.random() < self.faults else self.listing.draw(self.rng)
             if edit is not None and edit not in self.seen and "'" not in edit.old + edit.new:
                 self.seen.add(edit)
                 return action(f"{TRY}{edit.line}{OLD}{edit.old}{NEW}{edit.new}{TESTS}")
         return action(SUBMIT)
+
+    def _list(self, *, wrong: bool) -> str:
+        """wrong: without the first folder of the name, as where it is taken for another that begins alike."""
+        path = self.path.split("/", 1)[-1] if wrong else self.path
+        return action(f"echo {path}{SHOW}{self.name}('")

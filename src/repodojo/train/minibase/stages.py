@@ -39,6 +39,7 @@ from repodojo.train.setup import base_path
 
 TURNS, CONTEXT, ANSWER = 8, 1024, 96  # of an episode: answers, tokens in all, tokens an answer
 TOKENS_AN_EPISODE = 500
+FAULTS = 0.1  # share of the explorer's answers that achieve nothing
 PART = 500  # episodes between two looks at the clock, and a file
 
 
@@ -47,6 +48,7 @@ class Figures:
     """What the base's own episodes showed, at temperature 1 on functions that it never read."""
 
     formed: Share
+    listed: Share
     changed: Share
     submits: Share
 
@@ -54,6 +56,7 @@ class Figures:
         """Figures by name."""
         return [
             ("answers with one known command", self.formed),
+            ("episodes that list the definition", self.listed),
             ("edits that change their line", self.changed),
             ("episodes that end by submitting", self.submits),
         ]
@@ -113,7 +116,7 @@ class Stages:
     @cached_property
     def folder(self) -> Path:
         digest = hashlib.sha256((self.start / "model.safetensors").read_bytes()).hexdigest()
-        parts = [asdict(self.prompts), list(explorer.HEADS), [asdict(f) for f in self.functions]]
+        parts = [asdict(self.prompts), list(explorer.HEADS), FAULTS, [asdict(f) for f in self.functions]]
         return self.work / key("mini", self.settings.seed, digest, *parts)
 
     def words(self) -> Path:
@@ -150,12 +153,14 @@ class Stages:
         for number, (one, after) in enumerate(pairs, first):
             rng = random.Random(self.settings.seed * 1_000_003 + number)
             given = episodes.exercise(one, after, self.prompts, rng)
-            answers = episodes.explorer_answers(given, chat, rng)
+            answers = episodes.explorer_answers(given, chat, rng, FAULTS)
             spoken = await episodes.speak(given, self.prompts, chat, answers, turns=TURNS, context=CONTEXT)
             for at, (seen, said) in enumerate(spoken.turns):
-                # The issue and the listing are worth reading; verdicts are drawn at random and worth nothing.
+                # The issue and the listing are worth reading; verdicts are drawn at random and worth nothing, and what
+                # achieved nothing is not to be learnt: only how to go on after it.
                 ids += [*seen, *said]
-                weight += [OPENING if at < 2 else 0.0] * len(seen) + [1.0] * len(said)
+                weight += [OPENING if at < 2 else 0.0] * len(seen)
+                weight += [0.0 if at in spoken.idle else 1.0] * len(said)
             starts.append(len(ids))
         return Transcripts(np.array(ids, np.uint16), np.array(weight, np.float32), np.array(starts, np.int64))
 
@@ -222,6 +227,7 @@ def judge(spoken: Sequence[episodes.Spoken]) -> Figures:
     rooms = [one.room for one in spoken if one.room is not None]
     return Figures(
         Share(sum(one.formed for one in spoken), sum(len(one.turns) for one in spoken)),
+        Share(sum(room.listed for room in rooms), len(spoken)),
         Share(sum(room.changed for room in rooms), sum(room.tried for room in rooms)),
         Share(sum(one.submitted for one in spoken), len(spoken)),
     )
