@@ -9,6 +9,7 @@ import asyncio
 import copy
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def mending(task: Task) -> str:
     (old,) = [line[1:] for line in lines if line.startswith("-")]
     (new,) = [line[1:] for line in lines if line.startswith("+")]
     path = head.split()[1].removeprefix("a/")
-    return f"sed -i {shlex.quote(f's|^{explorer.escaped(old)}$|{new}|')} {path}"
+    pattern = re.sub(r"([\[*^$])", r"\\\1", old)  # as a basic regular expression that matches it
+    return f"sed -i {shlex.quote(f's|^{pattern}$|{new}|')} {path}"
 
 
 async def lessons(mini: Path, store: TaskStore, chat: ChatFormat) -> list[Sample]:
@@ -201,7 +203,7 @@ def test_its_own_loop_learns(mini: Path, tiny_store: TaskStore, tokenizer: Any, 
     for name, path in (("before", model), ("after", final)):
         with setup.open_pool(config, path) as pool:
             found = measure.episodes(pool, tiny_store.tasks(), attempts=8, seed=1)
-        assert all(t.labels["gateway_calls"] in ("1", "2") for t in found if t.score.solved)
+        assert all(int(t.labels["gateway_calls"]) >= len(t.turns) > 0 for t in found if t.score.solved)
         solved[name] = sum(t.score.solved for t in found) / len(found)
     told = [round(line["solve_rate"], 2) for line in lines]
     print(f"solved before {solved['before']:.2f}, in training {told}, after {solved['after']:.2f}")
