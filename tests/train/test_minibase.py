@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from repodojo.agent.tools import editor
 from repodojo.cli import main
 from repodojo.core.errors import ConfigError
 from repodojo.gateway.asks import Ask, Message
@@ -23,7 +24,7 @@ from repodojo.inference.architecture import Architecture
 from repodojo.inference.chat import ChatFormat
 from repodojo.inference.fake import FakeModel
 from repodojo.train.events import Silent
-from repodojo.train.minibase import episodes, explorer, stages
+from repodojo.train.minibase import episodes, explorer, helper, stages
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, Prompts, action
 from repodojo.train.pretrain import tokenizer as words
 from repodojo.train.pretrain.corpus import Function
@@ -120,6 +121,16 @@ def test_what_achieved_nothing_is_followed_by_what_does(functions: list[Function
         assert made.room.listed and made.room.changed == made.room.tried - len(spoken.idle - {0})
         missed += len(spoken.idle - {0})
     assert again > 5 and missed > 20
+
+
+@pytest.mark.parametrize("line", [1, 2, 4, 9, 14, 15, 30])
+@pytest.mark.parametrize("old", ["a", "in", " b", "b", "none"])
+def test_its_editor_takes_what_the_built_in_one_takes(line: int, old: str) -> None:
+    rows = ["aa a", "", "in line a", "b in ba", *[""] * 9, "a b", "line in", "x"]
+    text = "\n".join(rows)
+    (at,) = editor._nearest(text, old, line) or (None,)
+    made = helper.edited(rows, line, old, "new")
+    assert (made and "\n".join(made)) == (None if at is None else text[:at] + "new" + text[at + len(old) :])
 
 
 def test_its_tokens_are_those_that_the_gateway_would_have(functions: list[Function], prompts: Prompts) -> None:
