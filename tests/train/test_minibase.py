@@ -28,6 +28,7 @@ from repodojo.train.minibase import episodes, explorer, helper, stages
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, Prompts, action
 from repodojo.train.pretrain import tokenizer as words
 from repodojo.train.pretrain.corpus import Function
+from repodojo.train.pretrain.dataset import OPENING
 from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.loop import Schedule
 from repodojo.train.pretrain.settings import Machine, Settings
@@ -121,6 +122,12 @@ def test_what_achieved_nothing_is_followed_by_what_does(functions: list[Function
         assert made.room.listed and made.room.changed == made.room.tried - len(spoken.idle - {0})
         missed += len(spoken.idle - {0})
     assert again > 5 and missed > 20
+
+
+def test_answers_that_achieved_nothing_are_not_imitated() -> None:
+    spoken = episodes.Spoken([([1, 2], [3]), ([4], [5, 6]), ([7, 8], [9]), ([10], [11])], idle={1, 2})
+    read = OPENING
+    assert stages.weights(spoken) == [read, read, 1.0, read, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("line", [1, 2, 4, 9, 14, 15, 30])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repodojo.agent.scripted import edits, lexer, scripts
 from repodojo.core.errors import ConfigError, SourceError
 from repodojo.core.protocols import SamplingParams
 from repodojo.inference import checkpoint
@@ -26,13 +27,13 @@ from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
 from repodojo.train.events import Watcher
 from repodojo.train.files import Lock
-from repodojo.train.minibase import card, episodes, explorer
+from repodojo.train.minibase import card, episodes, explorer, helper
 from repodojo.train.minibase.prompts import END, FENCE, Prompts
-from repodojo.train.pretrain import loop, run, tokenizer
+from repodojo.train.pretrain import loop, run, tokenizer, transcripts
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.dataset import OPENING, Transcripts
 from repodojo.train.pretrain.gate import Share
-from repodojo.train.pretrain.settings import Machine, Settings, key
+from repodojo.train.pretrain.settings import Machine, Settings, digest_of, key
 from repodojo.train.pretrain.stages import Steps
 from repodojo.train.pretrain.transplant import transplant
 from repodojo.train.setup import base_path
@@ -116,7 +117,8 @@ class Stages:
     @cached_property
     def folder(self) -> Path:
         digest = hashlib.sha256((self.start / "model.safetensors").read_bytes()).hexdigest()
-        parts = [asdict(self.prompts), list(explorer.HEADS), FAULTS, [asdict(f) for f in self.functions]]
+        code = digest_of(episodes, explorer, helper, edits, lexer, scripts, transcripts)
+        parts = [asdict(self.prompts), list(explorer.HEADS), FAULTS, code, [asdict(f) for f in self.functions]]
         return self.work / key("mini", self.settings.seed, digest, *parts)
 
     def words(self) -> Path:
@@ -155,12 +157,8 @@ class Stages:
             given = episodes.exercise(one, after, self.prompts, rng)
             answers = episodes.explorer_answers(given, chat, rng, FAULTS)
             spoken = await episodes.speak(given, self.prompts, chat, answers, turns=TURNS, context=CONTEXT)
-            for at, (seen, said) in enumerate(spoken.turns):
-                # The issue and the listing are worth reading; verdicts are drawn at random and worth nothing, and what
-                # achieved nothing is not to be learnt: only how to go on after it.
-                ids += [*seen, *said]
-                weight += [OPENING if at < 2 else 0.0] * len(seen)
-                weight += [0.0 if at in spoken.idle else 1.0] * len(said)
+            ids += [token for turn in spoken.turns for part in turn for token in part]
+            weight += weights(spoken)
             starts.append(len(ids))
         return Transcripts(np.array(ids, np.uint16), np.array(weight, np.float32), np.array(starts, np.int64))
 
@@ -220,6 +218,16 @@ class Stages:
             return await asyncio.gather(*(one(number) for number in range(self.settings.episodes)))
         finally:
             await engine.aclose()
+
+
+def weights(spoken: episodes.Spoken) -> list[float]:
+    """What each token of an episode counts in the loss: the issue and the listing are worth reading; verdicts are drawn
+    at random and worth nothing, and what achieved nothing is not to be learnt: only how to go on after it."""
+    counted: list[float] = []
+    for at, (seen, said) in enumerate(spoken.turns):
+        counted += [OPENING if at < 2 else 0.0] * len(seen)
+        counted += [0.0 if at in spoken.idle else 1.0] * len(said)
+    return counted
 
 
 def judge(spoken: Sequence[episodes.Spoken]) -> Figures:

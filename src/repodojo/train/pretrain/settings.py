@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -72,3 +75,8 @@ class Result:
 def key(*parts: object) -> str:
     """A short digest of what can be written as JSON, and of this version."""
     return hashlib.sha256(json.dumps([__version__, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_of(*modules: ModuleType) -> str:
+    """A digest of the code of what writes transcripts: where it changed, what was kept is of another explorer."""
+    return key([ast.dump(ast.parse(inspect.getsource(module))) for module in modules])

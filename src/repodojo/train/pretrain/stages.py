@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import itertools
 import os
 import random
@@ -24,7 +22,7 @@ from repodojo.train.pretrain import dataset, finish, loop, tokenizer, transcript
 from repodojo.train.pretrain.corpus import Function
 from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.objective import can_compile
-from repodojo.train.pretrain.settings import Machine, Settings, key
+from repodojo.train.pretrain.settings import Machine, Settings, digest_of, key
 from repodojo.train.pretrain.transplant import transplant
 
 LARGEST_FLOAT32 = 16 << 20  # bytes: a larger base is saved in bfloat16, for what ships must stay small
@@ -191,6 +189,4 @@ class Steps:
 
 
 def _explorer() -> str:
-    """A digest of the code that writes transcripts: where it changed, what was kept is of another explorer."""
-    modules = (edits, lexer, scripts, transcripts)
-    return key([ast.dump(ast.parse(inspect.getsource(module))) for module in modules])
+    return digest_of(edits, lexer, scripts, transcripts)
