@@ -10,6 +10,7 @@ Ends when its stdin closes.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -34,6 +35,8 @@ def main(path: str, modules: list[str]) -> None:
         names = ", ".join(thread.name for thread in threading.enumerate()[1:])
         print(f"these modules start threads, so they cannot be forked: {names}", flush=True)
         raise SystemExit(1)
+    gc.collect()
+    gc.freeze()  # else a collection in a fork walks all that was loaded, and so copies it
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(512)
