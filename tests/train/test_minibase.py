@@ -28,7 +28,6 @@ from repodojo.train.minibase import episodes, explorer, helper, stages
 from repodojo.train.minibase.prompts import END, FENCE, SUBMIT, Prompts, action
 from repodojo.train.pretrain import tokenizer as words
 from repodojo.train.pretrain.corpus import Function
-from repodojo.train.pretrain.dataset import OPENING
 from repodojo.train.pretrain.initialise import initialise
 from repodojo.train.pretrain.loop import Schedule
 from repodojo.train.pretrain.settings import Machine, Settings
@@ -126,8 +125,8 @@ def test_what_achieved_nothing_is_followed_by_what_does(functions: list[Function
 
 def test_answers_that_achieved_nothing_are_not_imitated() -> None:
     spoken = episodes.Spoken([([1, 2], [3]), ([4], [5, 6]), ([7, 8], [9]), ([10], [11])], idle={1, 2})
-    read = OPENING
-    assert stages.weights(spoken) == [read, read, 1.0, read, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    assert spoken.ids() == list(range(1, 12))
+    assert spoken.weights(0.2) == [0.2, 0.2, 1.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("line", [1, 2, 4, 9, 14, 15, 30])

@@ -99,8 +99,18 @@ class Spoken:
     submitted: bool = False
     room: Room | None = None
 
-    def tokens(self) -> int:
-        return sum(len(seen) + len(said) for seen, said in self.turns)
+    def ids(self) -> list[int]:
+        """All tokens, in order."""
+        return [token for seen, said in self.turns for token in (*seen, *said)]
+
+    def weights(self, opening: float) -> list[float]:
+        """What each token counts in the loss: the issue and the listing are worth reading (`opening`); verdicts are
+        drawn at random and worth nothing, and what achieved nothing is not to be learnt, only how to go on after it."""
+        counted: list[float] = []
+        for at, (seen, said) in enumerate(self.turns):
+            counted += [opening if at < 2 else 0.0] * len(seen)
+            counted += [0.0 if at in self.idle else 1.0] * len(said)
+        return counted
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from repodojo.inference.decoder import Decoder
 from repodojo.inference.engine import Engine
 from repodojo.train.events import Watcher
 from repodojo.train.files import Lock
-from repodojo.train.minibase import card, episodes, explorer, helper
+from repodojo.train.minibase import card, episodes, explorer, helper, prompts
 from repodojo.train.minibase.prompts import END, FENCE, Prompts
 from repodojo.train.pretrain import loop, run, tokenizer, transcripts
 from repodojo.train.pretrain.corpus import Function
@@ -117,8 +117,9 @@ class Stages:
     @cached_property
     def folder(self) -> Path:
         digest = hashlib.sha256((self.start / "model.safetensors").read_bytes()).hexdigest()
-        code = digest_of(episodes, explorer, helper, edits, lexer, scripts, transcripts)
-        parts = [asdict(self.prompts), list(explorer.HEADS), FAULTS, code, [asdict(f) for f in self.functions]]
+        code = digest_of(episodes, explorer, helper, prompts, edits, lexer, scripts, transcripts)
+        how = [FAULTS, TURNS, CONTEXT, OPENING, code]
+        parts = [asdict(self.prompts), *how, [asdict(f) for f in self.functions]]
         return self.work / key("mini", self.settings.seed, digest, *parts)
 
     def words(self) -> Path:
@@ -157,8 +158,8 @@ class Stages:
             given = episodes.exercise(one, after, self.prompts, rng)
             answers = episodes.explorer_answers(given, chat, rng, FAULTS)
             spoken = await episodes.speak(given, self.prompts, chat, answers, turns=TURNS, context=CONTEXT)
-            ids += [token for turn in spoken.turns for part in turn for token in part]
-            weight += weights(spoken)
+            ids += spoken.ids()
+            weight += spoken.weights(OPENING)
             starts.append(len(ids))
         return Transcripts(np.array(ids, np.uint16), np.array(weight, np.float32), np.array(starts, np.int64))
 
@@ -218,16 +219,6 @@ class Stages:
             return await asyncio.gather(*(one(number) for number in range(self.settings.episodes)))
         finally:
             await engine.aclose()
-
-
-def weights(spoken: episodes.Spoken) -> list[float]:
-    """What each token of an episode counts in the loss: the issue and the listing are worth reading; verdicts are drawn
-    at random and worth nothing, and what achieved nothing is not to be learnt: only how to go on after it."""
-    counted: list[float] = []
-    for at, (seen, said) in enumerate(spoken.turns):
-        counted += [OPENING if at < 2 else 0.0] * len(seen)
-        counted += [0.0 if at in spoken.idle else 1.0] * len(said)
-    return counted
 
 
 def judge(spoken: Sequence[episodes.Spoken]) -> Figures:
