@@ -99,7 +99,7 @@ def _become(order: dict[str, Any], connection: socket.socket) -> None:
         code = end.code
         if isinstance(code, str):
             print(code, file=sys.stderr)
-    except BaseException:
+    except BaseException:  # the edge of the program: whatever it raised ends this fork, as it would end an interpreter
         traceback.print_exc()
         code = 1
     # As an interpreter ends, without taking apart what was loaded before the fork.
